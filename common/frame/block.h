@@ -1,0 +1,57 @@
+// Samples as columns: the bytes that lie in the WAL, travel to the aggregator
+// and are folded from, encoded once.
+//
+//   block  = header, refs, times, values
+//   header = varint sample count · u8 shape · zigzag varint base time
+//            · [varint time unit]
+//   column = count little-endian numbers of the width the shape names
+//
+// Each column is written at the narrowest of 1, 2, 4, 8 bytes that holds it
+// (floats: 4 or 8), so decoding is a copy without a branch per sample. Times are
+// unsigned multiples of a unit (1 ns, 1 us, 1 ms or 1 s, the coarsest that loses
+// nothing) above the base, which is the block's earliest. A thousand samples of
+// a thousand series take 6 to 18 bytes each. docs/formats/frame.md has the bytes.
+//
+// Thread safety: pure functions; values thread-compatible.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "common/base/bytes.h"
+
+namespace weir::frame {
+
+// The most samples in one block; larger batches are cut.
+inline constexpr size_t kMaxBlockSamples = 4096;
+
+enum class ValueType : uint8_t { kFloat = 0, kInteger = 1 };
+
+// A block decoded, or to be encoded: columns of equal length. Integers are kept
+// in `bits` as their two's complement, floats as their IEEE 754 bits.
+struct Block {
+  ValueType type = ValueType::kFloat;
+  std::vector<uint32_t> refs;  // series by their number in the segment
+  std::vector<int64_t> times;  // event times, Unix nanoseconds
+  std::vector<uint64_t> bits;
+
+  size_t size() const { return refs.size(); }
+  void Clear() { refs.clear(), times.clear(), bits.clear(); }
+};
+
+// The same samples give the same bytes.
+// REQUIRES: 1 to kMaxBlockSamples samples; columns of equal length.
+void AppendBlock(const Block& block, std::string* out);
+
+// Reads the next block of `reader` into `*block`, reusing its buffers. A column
+// wider than it needs to be is read all the same, so that an encoder need not
+// look for the narrowest; nothing is allocated beyond what the bytes there are
+// can hold.
+// Errors: DataLoss, and `*block` is as it was, for bytes that are not a block.
+absl::Status ReadBlock(ByteReader* reader, Block* block);
+
+}  // namespace weir::frame

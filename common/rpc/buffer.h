@@ -1,0 +1,40 @@
+// Messages to and from the byte buffers that raw streams carry, without
+// flattening them: protobuf reads and writes gRPC's slices in place.
+//
+// Thread safety: pure functions.
+#pragma once
+
+#include <google/protobuf/message_lite.h>
+#include <grpcpp/support/byte_buffer.h>
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+
+namespace weir::rpc {
+
+// What a message may inflate to when nobody says otherwise; also the default of
+// ServerOptions::max_receive_bytes.
+inline constexpr int64_t kMaxMessageBytes = int64_t{64} << 20;
+
+// REQUIRES: `message` is smaller than 2 GiB.
+grpc::ByteBuffer ToBuffer(const google::protobuf::MessageLite& message);
+
+// Parses `buffer` into `*message`, which is cleared first and keeps its memory:
+// reuse it. Returns false, leaving `*message` unspecified, unless the bytes are
+// one whole message; recursion is limited by protobuf (100 levels).
+//
+// A gzip-compressed buffer is inflated, to `max_bytes` at most: gRPC 1.51
+// inflates without a bound, so the server switches its decompression off and
+// whoever takes raw buffers gets what the client sent. The two gzip magic bytes
+// cannot begin a protobuf message (1f is wire type 7), so looking at them
+// decides.
+bool ParseBuffer(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message,
+                 int64_t max_bytes = kMaxMessageBytes);
+
+// As ParseBuffer, and says what is wrong.
+// Errors: InvalidArgument (UNDECODABLE); ResourceExhausted (MESSAGE_TOO_LARGE).
+absl::Status Parse(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message,
+                   int64_t max_bytes = kMaxMessageBytes);
+
+}  // namespace weir::rpc

@@ -1,0 +1,119 @@
+#include "common/rpc/buffer.h"
+
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <string>
+#include <vector>
+
+#include "common/rpc/error.h"
+#include "common/testing/status_matchers.h"
+#include "weir/v1/ingest_service.pb.h"
+
+namespace weir::rpc {
+namespace {
+
+using test::IsOk;
+using test::StatusIs;
+
+v1::PushRequest Request(size_t samples) {
+  v1::PushRequest request;
+  for (size_t i = 0; i < samples; ++i) {
+    auto* sample = request.add_samples();
+    sample->set_name("tokens_" + std::to_string(i));
+    sample->set_integer_value(static_cast<int64_t>(i));
+  }
+  return request;
+}
+
+// One buffer of slices of at most `slice_bytes`.
+grpc::ByteBuffer Sliced(const std::string& bytes, size_t slice_bytes) {
+  std::vector<grpc::Slice> slices;
+  for (size_t i = 0; i < bytes.size(); i += slice_bytes) {
+    slices.emplace_back(bytes.substr(i, slice_bytes));
+  }
+  return grpc::ByteBuffer(slices.data(), slices.size());
+}
+
+std::string Gzip(const std::string& bytes) {
+  z_stream zlib = {};
+  EXPECT_EQ(
+      deflateInit2(&zlib, Z_BEST_COMPRESSION, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY),
+      Z_OK);
+  std::string out(deflateBound(&zlib, bytes.size()), '\0');
+  zlib.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
+  zlib.avail_in = static_cast<uInt>(bytes.size());
+  zlib.next_out = reinterpret_cast<Bytef*>(out.data());
+  zlib.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&zlib, Z_FINISH), Z_STREAM_END);
+  out.resize(zlib.total_out);
+  deflateEnd(&zlib);
+  return out;
+}
+
+TEST(BufferTest, MessagesOfEverySizeSurvive) {
+  for (const size_t samples : {0, 1, 100, 20'000}) {
+    const v1::PushRequest sent = Request(samples);
+    v1::PushRequest received = Request(3);  // is cleared
+    ASSERT_TRUE(ParseBuffer(ToBuffer(sent), &received));
+    EXPECT_EQ(received.SerializeAsString(), sent.SerializeAsString());
+  }
+}
+
+TEST(BufferTest, SlicesAndCompressionMakeNoDifference) {
+  const v1::PushRequest sent = Request(5000);
+  const std::string bytes = sent.SerializeAsString();
+  const std::string gzip = Gzip(bytes);
+  for (const size_t slice_bytes : {1, 7, 4096, 1 << 20}) {
+    v1::PushRequest received;
+    ASSERT_TRUE(ParseBuffer(Sliced(bytes, slice_bytes), &received));
+    EXPECT_EQ(received.samples_size(), 5000);
+    ASSERT_TRUE(ParseBuffer(Sliced(gzip, slice_bytes), &received));
+    EXPECT_EQ(received.SerializeAsString(), bytes);
+  }
+}
+
+TEST(BufferTest, ABombCostsItsLimitAndNoMore) {
+  v1::PushRequest message;
+  message.set_idempotency_key(std::string(64 << 20, 'a'));
+  const std::string bomb = Gzip(message.SerializeAsString());
+  ASSERT_LT(bomb.size(), 100'000u);
+  const absl::Status status = Parse(Sliced(bomb, 1000), &message, 1 << 20);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(ReasonOf(status), v1::MESSAGE_TOO_LARGE);
+}
+
+TEST(BufferTest, ALimitIsInclusive) {
+  const v1::PushRequest sent = Request(1000);
+  const auto bytes = static_cast<int64_t>(sent.ByteSizeLong());
+  v1::PushRequest received;
+  EXPECT_THAT(Parse(ToBuffer(sent), &received, bytes), IsOk());
+  EXPECT_EQ(ReasonOf(Parse(ToBuffer(sent), &received, bytes - 1)), v1::MESSAGE_TOO_LARGE);
+  const grpc::ByteBuffer gzip = Sliced(Gzip(sent.SerializeAsString()), 1 << 20);
+  EXPECT_THAT(Parse(gzip, &received, bytes), IsOk());
+  EXPECT_EQ(ReasonOf(Parse(gzip, &received, bytes - 1)), v1::MESSAGE_TOO_LARGE);
+}
+
+TEST(BufferTest, EveryTruncationIsAnError) {
+  v1::PushRequest sent;
+  sent.set_idempotency_key("key");
+  const std::string bytes = sent.SerializeAsString();
+  const std::string gzip = Gzip(Request(10).SerializeAsString());
+  v1::PushRequest received;
+  for (size_t length = 1; length < bytes.size(); ++length) {
+    EXPECT_FALSE(ParseBuffer(Sliced(bytes.substr(0, length), 100), &received)) << length;
+  }
+  for (size_t length = 2; length < gzip.size(); ++length) {
+    EXPECT_FALSE(ParseBuffer(Sliced(gzip.substr(0, length), 100), &received)) << length;
+  }
+  EXPECT_FALSE(ParseBuffer(Sliced(gzip + "more", 100), &received));
+  EXPECT_EQ(ReasonOf(Parse(Sliced("\xff\xff\xff\xff", 100), &received)), v1::UNDECODABLE);
+}
+
+TEST(BufferTest, ABufferThatWasNeverFilledIsUndecodable) {
+  v1::PushRequest received;
+  EXPECT_FALSE(ParseBuffer(grpc::ByteBuffer(), &received));
+}
+
+}  // namespace
+}  // namespace weir::rpc

@@ -1,0 +1,237 @@
+#include "common/store/postgres/postgres_snapshot.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/int128_text.h"
+#include "common/base/status_macros.h"
+#include "common/store/postgres/postgres_rows.h"
+#include "common/store/transaction.h"
+
+namespace weir::store {
+namespace {
+
+// Rows per FETCH: bounds what a query holds in memory to a few MiB.
+constexpr int kRowsPerFetch = 10'000;
+
+std::string_view TextOf(const pqxx::field& field) {
+  return {field.c_str(), static_cast<size_t>(field.size())};
+}
+
+// Numbers as the server writes them; from_chars also reads "NaN" and "Infinity".
+template <typename T>
+absl::Status Parse(const pqxx::field& field, T* value) {
+  const std::string_view text = TextOf(field);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return absl::InternalError(absl::StrCat("postgres: not a number: ", std::string(text)));
+  }
+  return absl::OkStatus();
+}
+
+// In this order ParsePartial reads them.
+constexpr char kPartialColumns[] =
+    "extract(epoch FROM start_time)::bigint, slot, series_id, count, float_count, float_sum, min,"
+    " max, mean, m2, first, last, first_unix_nano, last_unix_nano, integer_sum, sketch";
+
+// `sketch` holds the bytes the row's view points to.
+absl::Status ParsePartial(const pqxx::row& from, PartialRow* row, std::string* sketch) {
+  Aggregate& a = row->aggregate;
+  WEIR_RETURN_IF_ERROR(Parse(from[0], &row->start_seconds));
+  WEIR_RETURN_IF_ERROR(Parse(from[1], &row->slot));
+  WEIR_ASSIGN_OR_RETURN(row->series_id, IdOfUuid<SeriesId>(TextOf(from[2])));
+  WEIR_RETURN_IF_ERROR(Parse(from[3], &a.count));
+  WEIR_RETURN_IF_ERROR(Parse(from[4], &a.float_count));
+  WEIR_RETURN_IF_ERROR(Parse(from[5], &a.float_sum));
+  WEIR_RETURN_IF_ERROR(Parse(from[6], &a.min));
+  WEIR_RETURN_IF_ERROR(Parse(from[7], &a.max));
+  WEIR_RETURN_IF_ERROR(Parse(from[8], &a.mean));
+  WEIR_RETURN_IF_ERROR(Parse(from[9], &a.m2));
+  WEIR_RETURN_IF_ERROR(Parse(from[10], &a.first));
+  WEIR_RETURN_IF_ERROR(Parse(from[11], &a.last));
+  WEIR_RETURN_IF_ERROR(Parse(from[12], &a.first_unix_nano));
+  WEIR_RETURN_IF_ERROR(Parse(from[13], &a.last_unix_nano));
+  WEIR_ASSIGN_OR_RETURN(a.integer_sum, Int128FromString(TextOf(from[14])));
+  sketch->clear();
+  if (!from[15].is_null()) {
+    const std::string_view hex = TextOf(from[15]);
+    if (hex.substr(0, 2) != "\\x") return absl::InternalError("postgres: bytea is not in hex");
+    *sketch = absl::HexStringToBytes({hex.data() + 2, hex.size() - 2});
+  }
+  row->sketch = *sketch;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void ArrayText::Add(std::string_view text) {
+  std::string& out = Next();
+  out += '"';
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  out += '"';
+}
+
+absl::StatusOr<std::vector<SlotState>> ReadAllSlots(Session* session, int tier_count) {
+  std::vector<SlotState> slots;
+  WEIR_ASSIGN_OR_RETURN(
+      const pqxx::result states,
+      session->Exec("SELECT slot, epoch, commit_number FROM slots ORDER BY slot"));
+  for (const auto& row : states) {
+    SlotState state{.derived_until = std::vector<int64_t>(tier_count)};
+    WEIR_RETURN_IF_ERROR(Parse(row[0], &state.slot));
+    WEIR_RETURN_IF_ERROR(Parse(row[1], &state.epoch));
+    WEIR_RETURN_IF_ERROR(Parse(row[2], &state.commit_number));
+    slots.push_back(std::move(state));
+  }
+  WEIR_ASSIGN_OR_RETURN(
+      const pqxx::result derived,
+      session->Exec("SELECT slot, tier, extract(epoch FROM derived_until)::bigint"
+                    " FROM slot_tiers"));
+  for (const auto& row : derived) {
+    int slot = 0;
+    int tier = 0;
+    WEIR_RETURN_IF_ERROR(Parse(row[0], &slot));
+    WEIR_RETURN_IF_ERROR(Parse(row[1], &tier));
+    WEIR_RETURN_IF_ERROR(Parse(row[2], &slots[slot].derived_until[tier]));
+  }
+  return slots;
+}
+
+absl::StatusOr<std::vector<Watermark>> ReadAllWatermarks(Session* session) {
+  std::vector<Watermark> watermarks;
+  WEIR_ASSIGN_OR_RETURN(
+      const pqxx::result rows,
+      session->Exec("SELECT slot, wal_id, lsn, complete_until_unix_nano, heard_unix_nano"
+                    " FROM watermarks ORDER BY slot, wal_id"));
+  for (const auto& row : rows) {
+    Watermark watermark;
+    int64_t complete = 0;
+    int64_t heard = 0;
+    WEIR_RETURN_IF_ERROR(Parse(row[0], &watermark.slot));
+    WEIR_ASSIGN_OR_RETURN(watermark.wal_id, IdOfUuid<WalId>(TextOf(row[1])));
+    WEIR_RETURN_IF_ERROR(Parse(row[2], &watermark.lsn));
+    WEIR_RETURN_IF_ERROR(Parse(row[3], &complete));
+    WEIR_RETURN_IF_ERROR(Parse(row[4], &heard));
+    watermark.complete_until = TimeOfNanos(complete);
+    watermark.heard_time = TimeOfNanos(heard);
+    watermarks.push_back(watermark);
+  }
+  return watermarks;
+}
+
+absl::StatusOr<std::vector<int64_t>> ReadFloors(Session* session, const char* locking) {
+  WEIR_ASSIGN_OR_RETURN(
+      const pqxx::result rows,
+      session->Exec(absl::StrCat("SELECT extract(epoch FROM floor_time)::bigint FROM tiers"
+                                 " ORDER BY tier", locking)));
+  std::vector<int64_t> floors;
+  for (const auto& row : rows) {
+    int64_t floor = 0;
+    WEIR_RETURN_IF_ERROR(Parse(row[0], &floor));
+    floors.push_back(floor);
+  }
+  return floors;
+}
+
+PostgresSnapshot::~PostgresSnapshot() { store_.ReturnSession(std::move(session_)); }
+
+absl::Status PostgresSnapshot::Check() const {
+  if (session_->connected()) return absl::OkStatus();
+  return absl::UnavailableError("the snapshot's connection is lost; open another");
+}
+
+absl::StatusOr<std::vector<SlotState>> PostgresSnapshot::Slots() {
+  WEIR_RETURN_IF_ERROR(Check());
+  return ReadAllSlots(session_.get(), options_.tiers.size());
+}
+
+absl::StatusOr<std::vector<Watermark>> PostgresSnapshot::Watermarks() {
+  WEIR_RETURN_IF_ERROR(Check());
+  return ReadAllWatermarks(session_.get());
+}
+
+absl::StatusOr<std::vector<int64_t>> PostgresSnapshot::Floors() {
+  WEIR_RETURN_IF_ERROR(Check());
+  return ReadFloors(session_.get());
+}
+
+absl::StatusOr<std::vector<SeriesRow>> PostgresSnapshot::FindSeries(const SeriesFilter& filter) {
+  WEIR_RETURN_IF_ERROR(Check());
+  std::vector<std::string> params = {filter.tenant};
+  std::string sql =
+      "SELECT DISTINCT ON (series_id) series_id, slot, name, kind, labels FROM series"
+      " WHERE tenant = $1";
+  const auto add = [&](const char* condition, std::string param, const char* type) {
+    params.push_back(std::move(param));
+    absl::StrAppend(&sql, " AND ", condition, " $", params.size(), type);
+  };
+  if (!filter.name.empty()) add("name =", filter.name, "");
+  if (!filter.labels.empty()) add("labels @>", LabelsToJson(filter.labels), "::jsonb");
+  if (filter.after.has_value()) add("series_id >", filter.after->ToHex(), "::uuid");
+  absl::StrAppend(&sql, " ORDER BY series_id, slot");
+  if (filter.limit > 0) absl::StrAppend(&sql, " LIMIT ", filter.limit);
+  WEIR_ASSIGN_OR_RETURN(const pqxx::result rows, session_->Exec(sql, params));
+  std::vector<SeriesRow> found;
+  for (const auto& row : rows) {
+    SeriesRow series{.series = {.tenant = filter.tenant, .name = std::string(TextOf(row[2]))}};
+    int kind = 0;
+    WEIR_ASSIGN_OR_RETURN(series.id, IdOfUuid<SeriesId>(TextOf(row[0])));
+    WEIR_RETURN_IF_ERROR(Parse(row[1], &series.slot));
+    WEIR_RETURN_IF_ERROR(Parse(row[3], &kind));
+    series.series.kind = static_cast<Kind>(kind);
+    WEIR_ASSIGN_OR_RETURN(series.series.labels, LabelsFromJson(TextOf(row[4])));
+    SortLabels(&series.series.labels);  // jsonb keeps an order of its own
+    found.push_back(std::move(series));
+  }
+  return found;
+}
+
+absl::Status PostgresSnapshot::ReadPartials(
+    const PartialFilter& filter, absl::FunctionRef<absl::Status(const PartialRow& row)> row) {
+  if (filter.tier < 0 || filter.tier >= options_.tiers.size()) {
+    return absl::InvalidArgumentError(absl::StrCat("tier ", filter.tier));
+  }
+  WEIR_ASSIGN_OR_RETURN(const std::vector<int64_t> floors, Floors());
+  const int64_t start = std::max(filter.start_seconds, floors[filter.tier]);
+  if (start >= filter.end_seconds) return absl::OkStatus();
+  // A statement that declares a cursor takes parameters like any other.
+  const std::string cursor = absl::StrCat("partials_cursor_", ++cursor_count_);
+  std::vector<std::string> params = {absl::StrCat(start), absl::StrCat(filter.end_seconds)};
+  std::string sql =
+      absl::StrCat("DECLARE ", cursor, " NO SCROLL CURSOR FOR SELECT ", kPartialColumns,
+                   " FROM partials_", filter.tier,
+                   " WHERE start_time >= to_timestamp($1::bigint)"
+                   " AND start_time < to_timestamp($2::bigint)");
+  if (filter.slot.has_value()) {
+    params.push_back(absl::StrCat(*filter.slot));
+    absl::StrAppend(&sql, " AND slot = $", params.size(), "::int");
+  }
+  if (!filter.series.empty()) {
+    ArrayText ids;
+    for (const SeriesId& id : filter.series) ids.Add(id.ToHex());
+    params.push_back(ids.Take());
+    absl::StrAppend(&sql, " AND series_id = ANY($", params.size(), "::uuid[])");
+  }
+  absl::StrAppend(&sql, " ORDER BY start_time");
+  WEIR_RETURN_IF_ERROR(session_->Exec(sql, params).status());
+  const std::string fetch = absl::StrCat("FETCH ", kRowsPerFetch, " FROM ", cursor);
+  PartialRow partial{.tier = filter.tier};
+  std::string sketch;
+  while (true) {
+    WEIR_RETURN_IF_ERROR(Check());
+    WEIR_ASSIGN_OR_RETURN(const pqxx::result rows, session_->Exec(fetch));
+    for (const auto& from : rows) {
+      WEIR_RETURN_IF_ERROR(ParsePartial(from, &partial, &sketch));
+      WEIR_RETURN_IF_ERROR(row(partial));
+    }
+    if (static_cast<int>(rows.size()) < kRowsPerFetch) break;
+  }
+  return session_->Execute("CLOSE " + cursor);
+}
+
+}  // namespace weir::store

@@ -1,0 +1,114 @@
+# What scripts/run and scripts/test share: installing what is missing. Sourced,
+# never run. A second run finds everything installed, asks no package index and
+# needs no network.
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# What weir is built with. Every package is in Debian 12, Debian 13 and Ubuntu 24.04.
+build_packages=(
+  ca-certificates ccache cmake g++ git mold ninja-build pkg-config
+  libabsl-dev libcpp-httplib-dev libfmt-dev libgrpc++-dev libisal-dev libpqxx-dev libprotobuf-dev
+  libre2-dev libspdlog-dev libsqlite3-dev libssl-dev libyaml-cpp-dev
+  protobuf-compiler protobuf-compiler-grpc zlib1g-dev
+)
+# What the tests need beyond that: GoogleTest, a PostgreSQL server to start and
+# stop, Python for the end-to-end and lint tests.
+test_packages=(
+  libbenchmark-dev libgmock-dev libgtest-dev postgresql python3 python3-venv
+)
+# What `scripts/test --all` needs beyond that.
+clang_packages=(clang libclang-rt-dev llvm)
+
+# grpcurl is in no distribution. This is the newest release that Go 1.19, which
+# is Debian 12's, compiles; Go checks it against its checksum database.
+grpcurl_module=github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.8.7
+
+say() { printf '\n==> %s\n' "$*"; }
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# Runs a command whose output matters only when it fails.
+quietly() {
+  local log
+  log=$(mktemp)
+  if ! "$@" >"$log" 2>&1 </dev/null; then
+    cat "$log" >&2
+    rm -f "$log"
+    fail "failed: $*"
+  fi
+  rm -f "$log"
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then
+    "$@"
+  else
+    sudo "$@"
+  fi
+}
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# Installs the packages named that are not installed yet.
+install_packages() {
+  if ! command -v apt-get >/dev/null; then
+    say "This is not Debian or Ubuntu: going on without installing anything. Needed: $*"
+    return
+  fi
+  local missing=() package
+  for package in "$@"; do
+    installed "$package" || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null ||
+    fail "not root and no sudo; install first: ${missing[*]}"
+  say "Installing ${#missing[@]} packages: ${missing[*]}"
+  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+  quietly as_root "${apt[@]}" update
+  quietly as_root "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
+}
+
+# Installs what the tests need. The PostgreSQL package would set up a database
+# cluster and start it; the tests bring their own.
+install_test_packages() {
+  if command -v apt-get >/dev/null && ! installed postgresql-common &&
+    { [ "$(id -u)" -eq 0 ] || command -v sudo >/dev/null; }; then
+    as_root mkdir -p /etc/postgresql-common/createcluster.d
+    printf 'create_main_cluster = false\n' |
+      as_root tee /etc/postgresql-common/createcluster.d/weir.conf >/dev/null
+  fi
+  install_packages "$@"
+}
+
+# Makes build/venv, the Python of the tests, with pinned packages. It is made
+# again when a requirements file changes.
+make_venv() {
+  local venv=$root/build/venv requirements=() file
+  for file in tests/lint/requirements.txt tests/e2e/requirements.txt; do
+    [ -f "$root/$file" ] && requirements+=("$root/$file")
+  done
+  local stamp
+  stamp=$(cat "${requirements[@]}" | sha256sum)
+  if [ -f "$venv/stamp" ] && [ "$(cat "$venv/stamp")" = "$stamp" ] && "$venv/bin/python" -c '' 2>/dev/null; then
+    return
+  fi
+  say "Making the tests' Python environment in build/venv"
+  rm -rf "$venv"
+  quietly python3 -m venv "$venv"
+  # One call a file: pip demands hashes of all packages or of none.
+  for file in "${requirements[@]}"; do
+    quietly "$venv/bin/pip" install --quiet --disable-pip-version-check --no-input -r "$file"
+  done
+  printf '%s\n' "$stamp" >"$venv/stamp"
+}
+
+# Makes build/tools/grpcurl unless there is one, and puts it on the PATH.
+make_grpcurl() {
+  export PATH="$PATH:$root/build/tools"
+  command -v grpcurl >/dev/null && return
+  command -v go >/dev/null || install_packages golang-go
+  say "Building grpcurl into build/tools"
+  quietly env GOBIN="$root/build/tools" GOTOOLCHAIN=local go install "$grpcurl_module"
+}

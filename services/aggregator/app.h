@@ -1,0 +1,62 @@
+// The aggregator: every long-lived object and its order of life.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/base/clock.h"
+#include "common/model/tier.h"
+#include "common/rpc/server.h"
+#include "common/store/store.h"
+#include "common/telemetry/ops_server.h"
+#include "services/aggregator/config.h"
+#include "services/aggregator/delivery_service.h"
+#include "services/aggregator/events.h"
+#include "services/aggregator/query_service.h"
+
+namespace weir::aggregator {
+
+class App {
+ public:
+  // `registry` may be shared with other services of the process; it and `clock`
+  // outlive the App.
+  App(Config config, Clock& clock, telemetry::Registry& registry);
+  ~App();
+
+  // Opens the store, trying again while it is not there, then serves.
+  absl::Status Start();
+
+  // Commits what was received, then ends. Idempotent.
+  void Stop(absl::Time deadline);
+
+  // The i-th address served, with the port bound.
+  std::string address(size_t i = 0) const;
+  // OK once the slots are claimed.
+  absl::Status Health() const;
+  // Whether it ended because another aggregator took over.
+  bool fenced() const { return fenced_; }
+
+ private:
+  absl::StatusOr<std::unique_ptr<store::Store>> OpenStore();
+  void AddMetrics();
+
+  const Config config_;
+  const TierTable tiers_ = TierTable::Default();
+  Clock& clock_;
+  telemetry::Registry& registry_;
+  Events events_;
+  std::atomic<bool> fenced_{false};
+  bool stopped_ = false;
+
+  // In the order they are made; they end in reverse.
+  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<DeliveryService> delivery_;
+  std::unique_ptr<QueryService> query_;
+  std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<telemetry::OpsServer> ops_;
+};
+
+}  // namespace weir::aggregator

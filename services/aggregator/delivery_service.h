@@ -1,0 +1,87 @@
+// weir.peer.v1.DeliveryService and the thread that owns the core: streams bring
+// frames in, the store thread runs one job at a time, the clock ticks, and all
+// of it meets on one event loop, so the core needs no lock.
+//
+// Thread safety: Start and the accessors are thread-safe; Stop and Drain belong
+// to the owner.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "absl/container/flat_hash_map.h"
+#include "common/base/bounded_queue.h"
+#include "common/base/clock.h"
+#include "common/delivery/wire.h"
+#include "common/rpc/server.h"
+#include "services/aggregator/core.h"
+#include "services/aggregator/events.h"
+#include "weir/peer/v1/delivery_service.grpc.pb.h"
+
+namespace weir::aggregator {
+
+class DeliveryService final
+    : public peer::v1::DeliveryService::WithRawMethod_Deliver<peer::v1::DeliveryService::Service> {
+ public:
+  // `fenced` is called once, when another aggregator has taken over. All
+  // references outlive this.
+  DeliveryService(CoreOptions options, store::Store& store, Clock& clock, Events& events,
+                  std::function<void()> fenced);
+  ~DeliveryService();
+
+  // Adds this service to `server`, which outlives it.
+  void Register(rpc::Server& server);
+
+  // Claims the slots and begins to tick. After the server has started.
+  void Start();
+
+  // Commits everything received, until `deadline` at the latest. Returns whether
+  // all of it was.
+  bool Drain(absl::Time deadline);
+
+  // Joins the store thread. After the server was shut down.
+  void Stop();
+
+  bool claimed() const { return claimed_.load(std::memory_order_relaxed); }
+  CoreCounts counts() const;
+  int64_t series_count() const { return series_count_.load(std::memory_order_relaxed); }
+
+ private:
+  class Stream;
+
+  void Perform(Actions actions);
+  void Tick();
+  void RunJobs();
+  void Publish();
+
+  const CoreOptions options_;
+  store::Store& store_;
+  Clock& clock_;
+  Events& events_;
+  const std::function<void()> fenced_;
+  rpc::EventLoop* loop_ = nullptr;
+
+  // Owned by the loop.
+  Core core_;
+  ConnectionId last_connection_ = 0;
+  absl::flat_hash_map<ConnectionId, std::shared_ptr<rpc::ServerStream>> streams_;
+  bool ticking_ = false;
+
+  // Jobs for the store thread; at most one at a time, by the core's promise.
+  BoundedQueue<Job> jobs_;
+  std::thread store_thread_;
+  std::atomic<bool> stopping_{false};
+
+  std::atomic<bool> claimed_{false};
+  std::atomic<int64_t> series_count_{0};
+  mutable Mutex mu_;
+  CondVar drained_changed_;
+  CoreCounts counts_ ABSL_GUARDED_BY(mu_);
+  bool draining_ ABSL_GUARDED_BY(mu_) = false;
+  bool drained_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace weir::aggregator

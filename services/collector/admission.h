@@ -1,0 +1,134 @@
+// What is let in: names, labels, kinds, values and times within limits. A bad
+// sample is rejected alone, with its reason; its neighbours are kept.
+//
+// Thread safety: thread-compatible; functions are pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/frame/block.h"
+#include "common/model/series.h"
+#include "services/collector/batch.h"
+#include "services/collector/series_table.h"
+
+namespace weir::collector {
+
+// Why a sample is rejected. The values are those of weir.v1.ErrorReason, which
+// documents them; convert.cc checks that they stay the same.
+enum class Reject {
+  kNameInvalid = 32,
+  kLabelInvalid = 33,
+  kTooManyLabels = 34,
+  kKindInvalid = 35,
+  kValueMissing = 36,
+  kValueNotFinite = 37,
+  kValueNegative = 38,
+  kTimeTooOld = 39,
+  kTimeInFuture = 40,
+  kSeriesUndefined = 41,
+  kMetricUnsupported = 42,
+  kColumnsUneven = 43,
+};
+
+// Samples of one request rejected for one reason.
+struct Rejected {
+  Reject reason;
+  int64_t count = 0;
+  std::string message;  // the first of them, in words
+};
+
+// Gathers rejections, one entry per reason.
+class Rejections {
+ public:
+  void Add(Reject reason, std::string_view message, int64_t count = 1);
+  int64_t count() const { return count_; }
+  const std::vector<Rejected>& list() const { return list_; }
+
+ private:
+  std::vector<Rejected> list_;
+  int64_t count_ = 0;
+};
+
+struct Limits {
+  int64_t max_name_bytes = 256;
+  int64_t max_labels = 32;
+  int64_t max_label_name_bytes = 128;
+  int64_t max_label_value_bytes = 1024;
+  int64_t max_series_bytes = 8192;  // names and values of all labels
+  // How far ahead of our clock an event time may be.
+  absl::Duration max_future = absl::Minutes(10);
+  // How far back: the longest retention.
+  absl::Duration max_age = absl::Hours(400 * 24);
+};
+
+// A rejection in the making.
+struct SeriesError {
+  Reject reason;
+  std::string message;
+};
+
+// Whether text is UTF-8 (no surrogates, no overlong forms, at most U+10FFFF)
+// without NUL, which PostgreSQL could not store.
+bool AcceptableText(std::string_view text);
+
+// Checks a series and puts its labels in order; labels with empty values are
+// left out, since they mean the same as absent ones.
+std::optional<SeriesError> AdmitSeries(const Limits& limits, Series* series);
+
+// The instants between which event times are admitted, Unix nanoseconds, both
+// inclusive.
+struct TimeBounds {
+  int64_t oldest = 0;
+  int64_t newest = 0;
+};
+TimeBounds TimeBoundsAt(const Limits& limits, absl::Time now);
+
+// Builds one batch. Admitted samples are added one by one; Build encodes them.
+// Reused from batch to batch, it allocates little.
+class BatchBuilder {
+ public:
+  explicit BatchBuilder(SeriesTable& series);
+
+  // Starts a batch admitted at `now`.
+  void Start(const Limits& limits, absl::Time now);
+
+  // Each returns whether the sample was admitted; if not, it is in rejections().
+  bool AddFloat(const SeriesHandle& series, int64_t event_unix_nano, double value);
+  bool AddInteger(const SeriesHandle& series, int64_t event_unix_nano, int64_t value);
+  void Reject(enum Reject reason, std::string_view message, int64_t count = 1) {
+    rejections_.Add(reason, message, count);
+  }
+
+  const Rejections& rejections() const { return rejections_; }
+  int64_t sample_count() const { return sample_count_; }
+
+  // Takes what was added.
+  AdmittedBatch Build();
+
+ private:
+  struct SlotColumns {
+    frame::Block floats;
+    frame::Block integers;
+    std::string encoded;  // full blocks
+    uint64_t sample_count = 0;
+  };
+
+  void Add(const SeriesHandle& series, int64_t event_unix_nano, uint64_t bits,
+           frame::Block SlotColumns::* columns);
+  bool AdmitTime(int64_t event_unix_nano);
+
+  SeriesTable& series_;
+  std::vector<SlotColumns> slots_;
+  Rejections rejections_;
+  TimeBounds bounds_;
+  uint64_t segment_ = 0;
+  std::vector<SeriesNumber> undefined_;
+  int64_t sample_count_ = 0;
+};
+
+}  // namespace weir::collector

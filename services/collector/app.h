@@ -1,0 +1,73 @@
+// The collector: every long-lived object and its order of life.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "common/base/clock.h"
+#include "common/rpc/server.h"
+#include "common/telemetry/ops_server.h"
+#include "services/collector/config.h"
+#include "services/collector/delivery_client.h"
+#include "services/collector/ingest_service.h"
+#include "services/collector/otlp_service.h"
+#include "services/collector/pipeline.h"
+
+namespace weir::collector {
+
+class App final : public PipelineListener {
+ public:
+  // `registry` may be shared with other services of the process; it and `clock`
+  // outlive the App.
+  App(Config config, Clock& clock, telemetry::Registry& registry);
+  ~App() override;
+
+  // Recovers the log, then serves.
+  absl::Status Start();
+
+  // Refuses new batches, makes what was taken durable and acknowledges it, then
+  // ends. What is not committed yet stays in the log. Idempotent.
+  void Stop(absl::Time deadline);
+
+  // The i-th address served, with the port bound.
+  std::string address(size_t i = 0) const;
+  // Of /metrics; 0 when there is none.
+  int ops_port() const { return ops_ == nullptr ? 0 : ops_->port(); }
+  // OK while the log takes batches and they are delivered.
+  absl::Status Health() const;
+
+ private:
+  void AddMetrics();
+
+  // PipelineListener
+  void Told(const std::vector<Waiter>& waiters) override;
+  void Durable(const std::vector<uint64_t>& slot_last) override;
+  void Trimmed(const std::vector<uint64_t>& trimmed_slot_last) override;
+  void GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync) override;
+
+  const Config config_;
+  const Limits limits_;
+  Clock& clock_;
+  telemetry::Registry& registry_;
+  Events events_;
+  std::atomic<bool> stopping_{false};
+  bool stopped_ = false;
+
+  // In the order they are made; they end in reverse.
+  AckRouter router_;
+  std::unique_ptr<SeriesTable> series_;
+  std::unique_ptr<wal::Wal> log_;
+  std::unique_ptr<LogWriter> writer_;
+  std::unique_ptr<Pipeline> pipeline_;
+  std::unique_ptr<DeliveryClient> delivery_;
+  std::unique_ptr<IngestService> ingest_;
+  std::unique_ptr<OtlpMetricsService> otlp_;
+  std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<telemetry::OpsServer> ops_;
+};
+
+}  // namespace weir::collector

@@ -1,0 +1,49 @@
+// What the collector counts and says of itself. Each event is a function.
+//
+// Thread safety: thread-safe.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "common/telemetry/events.h"
+#include "common/telemetry/metrics.h"
+#include "services/collector/admission.h"
+#include "services/collector/session_core.h"
+
+namespace weir::collector {
+
+class Events : public telemetry::Events {
+ public:
+  Events(telemetry::Registry& registry, Clock& clock);
+
+  // `protocol`: "push", "stream" or "otlp".
+  void Accepted(std::string_view protocol, int64_t samples);
+  void Rejected(std::string_view protocol, const Rejections& rejections);
+  void Refused(std::string_view protocol, SubmitResult result);
+  void Duplicate(std::string_view protocol);
+  void GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync);
+  void DeliveryProblem(const absl::Status& what);
+  void DeliveryConnected(const std::string& target);
+  void DeliveryClosed(const std::string& target, const absl::Status& why);
+
+  telemetry::Registry& metrics() { return registry(); }
+
+ private:
+  telemetry::EventSource delivery_problems_;
+  telemetry::EventSource delivery_connections_;
+  telemetry::EventSource delivery_closes_;
+  telemetry::Counter& groups_;
+  telemetry::Histogram& group_samples_;
+  telemetry::Histogram& write_seconds_;
+  telemetry::Histogram& sync_seconds_;
+};
+
+// "name_invalid", "time_too_old", ...: the label of our metrics.
+std::string_view RejectName(Reject reason);
+// "overloaded", "log_full", "rewind", "too_many_sessions".
+std::string_view RefusalName(SubmitResult result);
+
+}  // namespace weir::collector

@@ -1,0 +1,139 @@
+#include "services/standalone/run.h"
+
+#include <cstdio>
+
+#include "absl/strings/str_replace.h"
+#include "common/base/clock.h"
+#include "common/base/file_system.h"
+#include "common/base/shutdown_signal.h"
+#include "common/config/loader.h"
+#include "common/telemetry/log.h"
+#include "common/telemetry/metrics.h"
+#include "services/aggregator/app.h"
+#include "services/collector/app.h"
+
+namespace weir::standalone {
+namespace {
+
+using telemetry::Level;
+using telemetry::Log;
+
+// The longest path a unix socket may have, with its final NUL.
+constexpr size_t kMaxSocketPathBytes = 108;
+
+struct Config {
+  // Where everything is kept: the log, the store, the socket between the two.
+  std::string data_dir = "data";
+  std::vector<std::string> listen = {"127.0.0.1:4317"};
+  std::vector<std::string> query_listen = {"127.0.0.1:7102"};
+  std::string ops_listen = "127.0.0.1:7171";
+  // Empty: SQLite in data_dir.
+  std::string store_url;
+  bool insecure = false;
+  absl::Duration silent_after = absl::Seconds(60);
+  std::string log_level = "info";
+
+  void Bind(config::Loader& loader) {
+    loader.Add("data_dir", &data_dir, {.help = "Where everything is kept."});
+    loader.Add("listen", &listen,
+               {.help = "Addresses for samples: gRPC and OTLP; port 0 lets the kernel choose.",
+                .min = 1});
+    loader.Add("query_listen", &query_listen, {.help = "Addresses for queries.", .min = 1});
+    loader.Add("ops_listen", &ops_listen,
+               {.help = "Address of /metrics and /healthz; empty for none."});
+    loader.Add("store.url", &store_url,
+               {.help = "sqlite:PATH or postgresql://...; empty is SQLite in data_dir.",
+                .secret = true});
+    loader.Add("insecure", &insecure,
+               {.help = "Allows listening where other machines can connect, in plain text."});
+    loader.Add("silent_after", &silent_after,
+               {.help = "A collector not heard for this long is listed as missing.", .min = 1});
+    loader.Add("log_level", &log_level,
+               {.help = "The least severe lines logged.",
+                .choices = {"debug", "info", "warning", "error"}});
+  }
+};
+
+// What a newcomer types next, with the addresses bound.
+void PrintNextSteps(const std::string& ingest, const std::string& query, int ops_port) {
+  std::string text = R"(
+weir is running. Send a sample:
+  grpcurl -plaintext -d '{"samples": [{"name": "ttft_seconds", "kind": "KIND_DISTRIBUTION",
+    "labels": {"model": "gpt-5"}, "value": 0.31}]}' INGEST weir.v1.IngestService/Push
+and, a second later, read its window:
+  grpcurl -plaintext -d '{"window": "5m", "name": "ttft_seconds", "quantiles": [0.5, 0.99]}' \
+    QUERY weir.v1.QueryService/QueryWindow
+OpenTelemetry SDKs send to http://INGEST (OTLP over gRPC). More load: weir load --target INGEST
+)";
+  absl::StrReplaceAll({{"INGEST", ingest}, {"QUERY", query}}, &text);
+  if (ops_port != 0) {
+    text += "Metrics of weir itself: http://127.0.0.1:" + std::to_string(ops_port) + "/metrics\n";
+  }
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int Run(const std::vector<std::string>& arguments) {
+  BlockShutdownSignals();
+  Config config;
+  config::Loader loader("weir run", "Collector and aggregator in one process.");
+  config.Bind(loader);
+  const auto loaded = loader.Load(arguments, config::ReadEnvironment);
+  if (!loaded.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(loaded.status().message()).c_str());
+    return 2;
+  }
+  if (loaded->print_and_exit.has_value()) {
+    std::fputs(loaded->print_and_exit->c_str(), stdout);
+    return 0;
+  }
+  telemetry::SetLogLevel(*telemetry::LevelFromName(config.log_level));
+  Clock& clock = Clock::System();
+  telemetry::Registry registry;
+  telemetry::AddProcessMetrics(registry, "weir");
+
+  if (const absl::Status made = CreateDirectoriesDurably(PosixFileSystem(), config.data_dir);
+      !made.ok()) {
+    Log(Level::kError, "weir", "cannot start", {{"error", made}});
+    return 1;
+  }
+  aggregator::Config aggregator_config;
+  aggregator_config.listen = config.query_listen;
+  const std::string socket = config.data_dir + "/aggregator.sock";
+  const bool over_socket = socket.size() < kMaxSocketPathBytes;
+  if (over_socket) aggregator_config.listen.push_back("unix:" + socket);
+  aggregator_config.ops_listen = "";
+  aggregator_config.insecure = config.insecure;
+  aggregator_config.silent_after = config.silent_after;
+  aggregator_config.store_url =
+      config.store_url.empty() ? "sqlite:" + config.data_dir + "/aggregator.db" : config.store_url;
+  aggregator::App aggregator(aggregator_config, clock, registry);
+  if (const absl::Status started = aggregator.Start(); !started.ok()) {
+    Log(Level::kError, "weir", "cannot start the aggregator", {{"error", started}});
+    return 1;
+  }
+
+  collector::Config collector_config;
+  collector_config.listen = config.listen;
+  collector_config.ops_listen = config.ops_listen;
+  collector_config.insecure = config.insecure;
+  collector_config.wal_directory = config.data_dir + "/wal";
+  collector_config.aggregator_address = over_socket ? "unix:" + socket : aggregator.address(0);
+  collector::App collector(collector_config, clock, registry);
+  if (const absl::Status started = collector.Start(); !started.ok()) {
+    Log(Level::kError, "weir", "cannot start the collector", {{"error", started}});
+    return 1;
+  }
+  PrintNextSteps(collector.address(0), aggregator.address(0), collector.ops_port());
+
+  WaitForShutdownSignal();
+  Log(Level::kInfo, "weir", "stopping");
+  collector.Stop(clock.Now() + absl::Seconds(5));
+  aggregator.Stop(clock.Now() + absl::Seconds(10));
+  Log(Level::kInfo, "weir", "stopped");
+  return aggregator.fenced() ? 1 : 0;
+}
+
+}  // namespace weir::standalone

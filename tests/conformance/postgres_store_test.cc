@@ -1,0 +1,319 @@
+// PostgreSQL under the suites, and what it does when sessions and servers die.
+#include "common/store/postgres/postgres_store.h"
+
+#include <atomic>
+#include <pqxx/pqxx>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "common/base/clock.h"
+#include "common/testing/postgres_server.h"
+#include "tests/conformance/store_suite.h"
+
+namespace weir::test {
+namespace {
+
+using store::CommitResult;
+using store::Transaction;
+
+// One server for all tests of this executable, and a schema for each.
+class ServerEnvironment : public ::testing::Environment {
+ public:
+  void SetUp() override {
+    auto started = PostgresServer::Start();
+    ASSERT_TRUE(started.ok()) << started.status();
+    server = *std::move(started);
+  }
+  void TearDown() override { server.reset(); }
+  static inline std::unique_ptr<PostgresServer> server;
+};
+const auto* const kEnvironment = ::testing::AddGlobalTestEnvironment(new ServerEnvironment);
+
+PostgresServer& Server() { return *ServerEnvironment::server; }
+
+void Sleep(absl::Duration duration) {
+  Mutex mu;
+  CondVar never;
+  MutexLock lock(&mu);
+  const absl::Time deadline = Clock::System().Now() + duration;
+  while (Clock::System().WaitUntil(&mu, &never, deadline)) {
+  }
+}
+
+class PostgresBackend : public Backend {
+ public:
+  PostgresBackend() {
+    static int count = 0;
+    schema_ = absl::StrCat("weir_test_", ++count);
+  }
+
+  store::PostgresOptions postgres_options() const {
+    return {.conninfo = Server().conninfo(), .schema = schema_};
+  }
+  StatusOrStore Open(const store::StoreOptions& options) override {
+    return store::PostgresStore::Open(postgres_options(), options);
+  }
+  TextRows Query(const std::string& sql) override {
+    TextRows rows;
+    try {
+      pqxx::connection connection(Server().conninfo());
+      pqxx::nontransaction tx(connection);
+      tx.exec(absl::StrCat("SET search_path TO ", schema_));
+      const pqxx::result result = tx.exec(sql);
+      for (const auto& row : result) {
+        rows.emplace_back();
+        for (const auto& field : row) rows.back().emplace_back(field.c_str());
+      }
+    } catch (const std::exception& error) {
+      ADD_FAILURE() << error.what();
+    }
+    return rows;
+  }
+  bool postgres() const override { return true; }
+  std::string DumpSchema() override;
+  const std::string& schema() const { return schema_; }
+
+ private:
+  std::string schema_;
+};
+
+std::string PostgresBackend::DumpSchema() {
+  std::string dump;
+  for (const auto& table : Query(absl::StrCat(
+           "SELECT c.relname, c.oid, c.relkind, pg_get_partkeydef(c.oid) FROM pg_class c"
+           " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = '", schema_,
+           "' AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition ORDER BY 1"))) {
+    absl::StrAppend(&dump, table[2] == "v" ? "CREATE VIEW " : "CREATE TABLE ", table[0], " (\n");
+    for (const auto& column : Query(absl::StrCat(
+             "SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull,"
+             " pg_get_expr(d.adbin, d.adrelid) FROM pg_attribute a LEFT JOIN pg_attrdef d"
+             " ON d.adrelid = a.attrelid AND d.adnum = a.attnum WHERE a.attrelid = ", table[1],
+             " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"))) {
+      absl::StrAppend(&dump, "  ", column[0], " ", column[1], column[2] == "t" ? " NOT NULL" : "",
+                      column[3].empty() ? "" : " DEFAULT ", column[3], "\n");
+    }
+    for (const auto& constraint : Query(absl::StrCat(
+             "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = ",
+             table[1], " AND contype IN ('p', 'c', 'u') ORDER BY 1"))) {
+      absl::StrAppend(&dump, "  ", constraint[0], " ", constraint[1], "\n");
+    }
+    absl::StrAppend(&dump, ")", table[3].empty() ? "" : " PARTITION BY ", table[3], ";\n");
+    for (const auto& index : Query(absl::StrCat(
+             "SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = ", table[1],
+             " AND indexrelid NOT IN (SELECT conindid FROM pg_constraint) ORDER BY 1"))) {
+      absl::StrAppend(&dump, index[0], ";\n");
+    }
+    absl::StrAppend(&dump, "\n");
+  }
+  return absl::StrReplaceAll(dump, {{schema_ + ".", ""}});
+}
+
+class PostgresStoreTest : public StoreTest {
+ protected:
+  PostgresBackend& postgres() { return static_cast<PostgresBackend&>(*backend_); }
+
+  // What an aggregator does: runs `t` until it knows what became of it.
+  // Returns how often it had to ask again.
+  int CommitForSure(const Transaction& t) {
+    for (int unknown = 0;; ++unknown) {
+      auto result = Commit(t);
+      if (result.ok() && *result == CommitResult::kConflict) {
+        const auto read = store_->ReadSlots({t.slots[0].slot});
+        if (!read.ok()) continue;
+        EXPECT_EQ(read->slots[0].commit_number, t.slots[0].old_commit_number + 1);
+      } else if (!result.ok()) {
+        EXPECT_TRUE(absl::IsUnavailable(result.status())) << result.status();
+        if (::testing::Test::HasFailure()) return unknown;
+        if (unknown > 10) Sleep(absl::Milliseconds(20));
+        continue;
+      }
+      for (const auto& change : t.slots) ++claimed_.slots[change.slot].commit_number;
+      return unknown;
+    }
+  }
+
+  Transaction Numbered(uint64_t number) {
+    const int64_t start = kNoon + 10 * static_cast<int64_t>(number % 1000);
+    Transaction t = Next({0, 1});
+    for (const int slot : {0, 1}) {
+      t.watermarks.push_back({.slot = slot, .wal_id = {.high = 1, .low = 1}, .old_lsn = number,
+                              .new_lsn = number + 1, .complete_until = absl::UnixEpoch(),
+                              .heard_time = absl::UnixEpoch()});
+      for (uint64_t id = 0; id < 50; ++id) {
+        t.partials.push_back(Partial(0, slot, start, SeriesId{id, 0},
+                                     OneSample(static_cast<int64_t>(number), start)));
+      }
+    }
+    return t;
+  }
+
+  void ExpectExactly(uint64_t commits) {
+    EXPECT_EQ(postgres().Query("SELECT count(*), sum(integer_sum), count(DISTINCT commit_number)"
+                               " FROM partials_0"),
+              (TextRows{{absl::StrCat(commits * 100), absl::StrCat(commits * (commits - 1) / 2 * 100),
+                         absl::StrCat(commits)}}));
+  }
+};
+
+TEST_P(PostgresStoreTest, CommitsAreExactWhileTheirSessionsAreTerminated) {
+  Open();
+  std::atomic<bool> done = false;
+  std::thread terminator([&] {
+    pqxx::connection connection(Server().conninfo() + " application_name=terminator");
+    pqxx::nontransaction tx(connection);
+    std::mt19937 random(20260301);
+    while (!done) {
+      tx.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+              " WHERE application_name = 'weir'");
+      Sleep(absl::Microseconds(random() % 8000));
+    }
+  });
+  int unknown = 0;
+  uint64_t commits = 0;
+  while ((commits < 200 || unknown < 30) && commits < 5000 && !HasFailure()) {
+    unknown += CommitForSure(Numbered(commits++));
+  }
+  done = true;
+  terminator.join();
+  EXPECT_GE(unknown, 30);
+  ExpectExactly(commits);
+  std::cout << commits << " commits, " << unknown << " of unknown outcome\n";
+}
+
+TEST_P(PostgresStoreTest, CommitsAreExactWhileTheServerIsKilled) {
+  Open();
+  std::atomic<bool> done = false;
+  std::atomic<int> unknown = 0;
+  std::atomic<uint64_t> commits = 0;
+  std::thread committer([&] {
+    while (!done && !HasFailure()) unknown += CommitForSure(Numbered(commits++));
+  });
+  for (int i = 0; i < 3; ++i) {
+    const uint64_t before = commits;
+    while (commits < before + 20 && !HasFailure()) Sleep(absl::Milliseconds(5));
+    Server().Kill();
+    const absl::Status status = Server().Restart();
+    EXPECT_TRUE(status.ok()) << status;
+  }
+  done = true;
+  committer.join();
+  EXPECT_GE(unknown, 3);
+  ExpectExactly(commits);
+}
+
+TEST_P(PostgresStoreTest, GhostThatIsStillCommittingIsWaitedForAndWins) {
+  Open();
+  // A session that was given up by its client and is about to commit.
+  pqxx::connection connection(Server().conninfo());
+  pqxx::nontransaction ghost(connection);
+  ghost.exec(absl::StrCat("BEGIN; SET LOCAL search_path TO ", postgres().schema(),
+                          "; UPDATE slots SET commit_number = commit_number + 1 WHERE slot = 0"));
+  std::atomic<bool> answered = false;
+  absl::StatusOr<CommitResult> result;
+  std::thread again([&] {
+    result = Commit(Numbered(0));
+    answered = true;
+  });
+  Sleep(absl::Milliseconds(200));
+  EXPECT_FALSE(answered);
+  ghost.exec("COMMIT");
+  again.join();
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(*result, CommitResult::kConflict);
+  EXPECT_TRUE(AllPartials(0).empty());
+}
+
+TEST_P(PostgresStoreTest, LostSnapshotIsUnavailableAndTheNextOneWorks) {
+  Open();
+  const auto snapshot = OpenSnapshot();
+  postgres().Execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                     " WHERE application_name = 'weir'");
+  EXPECT_TRUE(absl::IsUnavailable(snapshot->Slots().status()));
+  EXPECT_TRUE(absl::IsUnavailable(snapshot->Floors().status()));
+  EXPECT_TRUE(OpenSnapshot()->Slots().ok());
+  // One that died in the pool is replaced without a word.
+  postgres().Execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                     " WHERE application_name = 'weir'");
+  EXPECT_TRUE(OpenSnapshot()->Slots().ok());
+}
+
+TEST_P(PostgresStoreTest, FullPartitionsAreDroppedUnlessAReaderIsInTheWay) {
+  Open();
+  Transaction t = Next({0, 1, 2, 3});
+  for (int64_t start = kNoon; start < kNoon + 3600; start += 60) {
+    t.partials.push_back(Partial(0, 0, start, SeriesId{1, 1}, OneSample(1, start)));
+  }
+  for (int slot = 0; slot < 4; ++slot) {
+    t.derives.push_back({.slot = slot, .tier = 1, .old_until_seconds = kNoon,
+                         .new_until_seconds = kNoon + 3600});
+  }
+  MustCommit(t);
+  EXPECT_EQ(*store_->RaiseFloor(0, kNoon + 1800), kNoon + 1800);
+  {
+    const auto reader = OpenSnapshot();
+    EXPECT_EQ(*store_->DropBelowFloor(0, 1000), true);
+    EXPECT_EQ(Partials(reader.get(), {.start_seconds = kNoon, .end_seconds = kNoon + 3600}).size(),
+              30u);
+  }
+  EXPECT_EQ(*store_->DropBelowFloor(0, 1000), false);
+  EXPECT_EQ(postgres().Query("SELECT min(extract(epoch FROM start_time))::bigint FROM partials_0"),
+            (TextRows{{absl::StrCat(kNoon + 1800)}}));
+}
+
+TEST_P(PostgresStoreTest, PartitionDroppedBySomebodyElseIsMadeAgain) {
+  Open();
+  Transaction t = Next({0});
+  t.partials = {Partial(0, 0, kNoon, SeriesId{1, 1}, OneSample(1, kNoon))};
+  MustCommit(t);
+  postgres().Execute(absl::StrCat("DROP TABLE partials_0_", AlignDown(kNoon, 360)));
+  Transaction again = Next({0});
+  again.partials = t.partials;
+  MustCommit(again);
+  EXPECT_EQ(AllPartials(0).size(), 1u);
+}
+
+TEST_P(PostgresStoreTest, SchemaOfAnyNameIsQuoted) {
+  store::PostgresOptions postgres_options = postgres().postgres_options();
+  postgres_options.schema = "it's a \"schema\" \\";
+  const auto store = store::PostgresStore::Open(postgres_options, options_);
+  ASSERT_TRUE(store.ok()) << store.status();
+  EXPECT_TRUE((*store)->Claim({0}, "a").ok());
+}
+
+TEST_P(PostgresStoreTest, RoleWithoutRightsIsAFailedPrecondition) {
+  Open();
+  postgres().Execute("DROP ROLE IF EXISTS nobody_special");
+  postgres().Execute("CREATE ROLE nobody_special LOGIN");
+  store::PostgresOptions postgres_options = postgres().postgres_options();
+  postgres_options.conninfo =
+      absl::StrReplaceAll(postgres_options.conninfo, {{"user=postgres", "user=nobody_special"}});
+  const absl::Status used = store::PostgresStore::Open(postgres_options, options_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(used)) << used;
+  postgres_options.schema = "not_there";
+  const absl::Status created = store::PostgresStore::Open(postgres_options, options_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(created)) << created;
+}
+
+TEST_P(PostgresStoreTest, WhatCannotBeReachedSaysWhetherWaitingHelps) {
+  store::PostgresOptions postgres_options = postgres().postgres_options();
+  postgres_options.conninfo = Server().conninfo("no_such_database");
+  const absl::Status unknown = store::PostgresStore::Open(postgres_options, options_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(unknown)) << unknown;
+  postgres_options.conninfo = "postgresql:///postgres?host=/nowhere";
+  const absl::Status down = store::PostgresStore::Open(postgres_options, options_).status();
+  EXPECT_TRUE(absl::IsUnavailable(down)) << down;
+}
+
+INSTANTIATE_TEST_SUITE_P(Stores, PostgresStoreTest, ::testing::ValuesIn(PersistentBackends()),
+                         ParamName);
+
+}  // namespace
+
+std::vector<BackendParam> PersistentBackends() {
+  return {{"Postgres", [] { return std::make_unique<PostgresBackend>(); }}};
+}
+
+std::vector<BackendParam> Backends() { return PersistentBackends(); }
+
+}  // namespace weir::test
