@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "common/base/bytes.h"
+#include "common/rpc/stream_server.h"
 #include "weir/v1/ingest_service.grpc.pb.h"
 #include "weir/v1/ingest_service.pb.h"
 
@@ -100,6 +101,8 @@ class Sink {
       }
       new Stream(sink_);
       ++in_flight_;
+      // What rpc::StreamClient takes for a connection.
+      context_.AddInitialMetadata(std::string(rpc::kAcceptedMetadata), "1");
       rpc_.SendInitialMetadata(&metadata_);
     }
 

@@ -32,14 +32,19 @@ weir_find(re2 re2/re2.h re2)
 if(NOT TARGET yaml-cpp::yaml-cpp)
   add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)
 endif()
-# Header-only in some releases, a shared library in others.
+# Header-only in some releases, a shared library in others. Where it is compiled,
+# its classes have the layout of the features it was built with: whoever includes
+# it must define the same ones, or writes past the end of a Client or Request.
 find_path(WEIR_HTTPLIB_INCLUDE httplib.h REQUIRED)
 find_library(WEIR_HTTPLIB NAMES cpp-httplib httplib)
 add_library(weir_httplib INTERFACE)
 add_library(weir::httplib ALIAS weir_httplib)
 target_include_directories(weir_httplib SYSTEM INTERFACE "${WEIR_HTTPLIB_INCLUDE}")
 target_link_libraries(weir_httplib INTERFACE Threads::Threads OpenSSL::SSL)
-if(WEIR_HTTPLIB)
+pkg_check_modules(cpp_httplib QUIET IMPORTED_TARGET cpp-httplib)
+if(cpp_httplib_FOUND)
+  target_link_libraries(weir_httplib INTERFACE PkgConfig::cpp_httplib)
+elseif(WEIR_HTTPLIB)
   target_link_libraries(weir_httplib INTERFACE "${WEIR_HTTPLIB}")
 endif()
 if(BUILD_TESTING)

@@ -108,9 +108,9 @@ class Migrator {
     for (const auto& row : rows) texts.push_back(TierText(row[0], row[1], row[2], row[3]));
     const std::string stored = absl::StrJoin(texts, " ");
     if (stored != TierTableText(options_.tiers)) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "the store was created with the tiers ", stored, ", the configuration says ",
-          TierTableText(options_.tiers), " (window=range/bin/retention in seconds)"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("the store was created with the tiers ", stored, ", the configuration says ",
+                       TierTableText(options_.tiers), " (window=range/bin/retention in seconds)"));
     }
     return absl::OkStatus();
   }
@@ -142,10 +142,9 @@ class Migrator {
                                                         migration.name, "): ", status.message()));
       }
     }
-    return session_.Execute(absl::StrCat("INSERT INTO schema_migrations (number, name, checksum)",
-                                         " VALUES (", migration.number, ", ",
-                                         SqlQuote(migration.name), ", ", Checksum(migration.sql),
-                                         ")"));
+    return session_.Execute(absl::StrCat(
+        "INSERT INTO schema_migrations (number, name, checksum)", " VALUES (", migration.number,
+        ", ", SqlQuote(migration.name), ", ", Checksum(migration.sql), ")"));
   }
 
   absl::Status CreateViews() {
@@ -171,8 +170,8 @@ class Migrator {
       WEIR_RETURN_IF_ERROR(session_.Execute(absl::StrCat(
           "INSERT INTO tiers VALUES (", i, ", ", SqlQuote(tiers[i].window), ", ",
           tiers[i].window_seconds, ", ", tiers[i].bin_seconds, ", ", tiers[i].retention_seconds,
-          ", ", partition,
-          SecondsLiteral(dialect_, tiers.FloorSeconds(i, options_.created_time)), ")")));
+          ", ", partition, SecondsLiteral(dialect_, tiers.FloorSeconds(i, options_.created_time)),
+          ")")));
     }
     for (int slot = 0; slot < options_.slot_count; ++slot) {
       std::string sql = absl::StrCat("INSERT INTO slots VALUES (", slot, ", '', 0, 0)");

@@ -52,7 +52,8 @@ absl::Status CheckSeries(const SeriesRow& row) {
     storable = storable && Storable(label.name) && Storable(label.value);
   }
   if (!storable) {
-    return Invalid(absl::StrCat("series ", row.id.ToHex(), " holds a NUL or text that is not UTF-8"));
+    return Invalid(
+        absl::StrCat("series ", row.id.ToHex(), " holds a NUL or text that is not UTF-8"));
   }
   return absl::OkStatus();
 }
@@ -65,7 +66,8 @@ absl::Status CheckPartial(const PartialRow& row, const TierTable& tiers) {
   }
   const Aggregate& a = row.aggregate;
   if (a.count <= 0 || a.float_count < 0 || a.float_count > a.count) {
-    return Invalid(absl::StrCat("a partial of ", a.count, " samples, ", a.float_count, " as floats"));
+    return Invalid(
+        absl::StrCat("a partial of ", a.count, " samples, ", a.float_count, " as floats"));
   }
   if (!std::isfinite(a.min) || !std::isfinite(a.max) || !std::isfinite(a.first) ||
       !std::isfinite(a.last)) {
@@ -126,8 +128,8 @@ absl::StatusOr<std::vector<int>> CheckSlots(std::vector<int> slots, int slot_cou
   std::sort(slots.begin(), slots.end());
   slots.erase(std::unique(slots.begin(), slots.end()), slots.end());
   if (!slots.empty() && (slots.front() < 0 || slots.back() >= slot_count)) {
-    return Invalid(absl::StrCat("slots ", slots.front(), " to ", slots.back(), " of a store of ",
-                                slot_count));
+    return Invalid(
+        absl::StrCat("slots ", slots.front(), " to ", slots.back(), " of a store of ", slot_count));
   }
   return slots;
 }

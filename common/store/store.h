@@ -69,7 +69,7 @@ struct PartialRow {
   int64_t start_seconds = 0;  // the bin's inclusive start, aligned to the tier
   SeriesId series_id;
   Aggregate aggregate;
-  std::string_view sketch;    // Sketch::AppendTo, or empty; outlived by its owner
+  std::string_view sketch;  // Sketch::AppendTo, or empty; outlived by its owner
 };
 
 // One transaction. Every part is optional; all of it happens or none.
@@ -94,14 +94,14 @@ struct Transaction {
     int64_t new_until_seconds = 0;
   };
 
-  std::vector<SlotChange> slots;           // ascending by slot; every slot named below is here
+  std::vector<SlotChange> slots;  // ascending by slot; every slot named below is here
   std::vector<WatermarkChange> watermarks;
   std::vector<DeriveChange> derives;
   // The floors (Unix seconds, one per tier) the rows were routed by; empty when
   // it does not matter.
   std::vector<int64_t> floors;
-  std::vector<SeriesRow> series;           // inserted where absent
-  std::vector<PartialRow> partials;        // keyed by the new commit number of their slot
+  std::vector<SeriesRow> series;     // inserted where absent
+  std::vector<PartialRow> partials;  // keyed by the new commit number of their slot
 };
 
 enum class CommitResult {
@@ -115,25 +115,25 @@ enum class CommitResult {
 };
 
 struct Claimed {
-  std::vector<SlotState> slots;        // ascending
+  std::vector<SlotState> slots;  // ascending
   std::vector<Watermark> watermarks;
-  std::vector<int64_t> floors;         // per tier, Unix seconds
+  std::vector<int64_t> floors;  // per tier, Unix seconds
 };
 
 // Which series a query wants. All conditions hold at once.
 struct SeriesFilter {
   std::string tenant;
-  std::string name;                    // exact; empty means any
-  std::vector<Label> labels;           // all contained, exactly
+  std::string name;           // exact; empty means any
+  std::vector<Label> labels;  // all contained, exactly
   // Continue after this id (exclusive), in id order; for paging.
   std::optional<SeriesId> after;
-  int limit = 0;                       // 0 means no limit
+  int limit = 0;  // 0 means no limit
 };
 
 struct PartialFilter {
   int tier = 0;
-  std::optional<int> slot;             // all slots when absent
-  int64_t start_seconds = 0;           // bins with start in [start, end)
+  std::optional<int> slot;    // all slots when absent
+  int64_t start_seconds = 0;  // bins with start in [start, end)
   int64_t end_seconds = 0;
   // Only these; empty means every series.
   std::vector<SeriesId> series;
@@ -151,9 +151,8 @@ class Snapshot {
   virtual absl::StatusOr<std::vector<SeriesRow>> FindSeries(const SeriesFilter& filter) = 0;
   // Calls `row` for each partial, ascending by bin; the row's views live during
   // the call only. Stops with `row`'s error when it returns one.
-  virtual absl::Status ReadPartials(
-      const PartialFilter& filter,
-      absl::FunctionRef<absl::Status(const PartialRow& row)> row) = 0;
+  virtual absl::Status ReadPartials(const PartialFilter& filter,
+                                    absl::FunctionRef<absl::Status(const PartialRow& row)> row) = 0;
 };
 
 // Errors of every call: Unavailable (try again later: connection lost, database

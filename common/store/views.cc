@@ -15,15 +15,14 @@ struct Words {
   const char* count;
 };
 
-constexpr Words kPostgresWords = {
-    "start_time", "derived_until", "floor_time",
-    "sum(integer_sum)::double precision + sum(float_sum)", "sum(count)::bigint"};
+constexpr Words kPostgresWords = {"start_time", "derived_until", "floor_time",
+                                  "sum(integer_sum)::double precision + sum(float_sum)",
+                                  "sum(count)::bigint"};
 // A float_sum that is NULL is not a number, and neither is a sum it is part of.
-constexpr Words kSqliteWords = {
-    "start_seconds", "derived_until_seconds", "floor_seconds",
-    "CASE WHEN count(float_sum) = count(*)"
-    " THEN total(CAST(integer_sum AS REAL)) + total(float_sum) END",
-    "sum(count)"};
+constexpr Words kSqliteWords = {"start_seconds", "derived_until_seconds", "floor_seconds",
+                                "CASE WHEN count(float_sum) = count(*)"
+                                " THEN total(CAST(integer_sum AS REAL)) + total(float_sum) END",
+                                "sum(count)"};
 
 // The start of the bin of `width` seconds that holds a finer bin's start.
 std::string Aligned(Dialect dialect, int64_t width) {
@@ -40,10 +39,10 @@ std::string Aligned(Dialect dialect, int64_t width) {
 std::string RowsOf(Dialect dialect, const TierTable& tiers, int tier, const Words& words) {
   constexpr char kColumns[] =
       "p.slot, p.series_id, p.count, p.integer_sum, p.float_sum, p.min, p.max";
-  std::string sql = absl::StrCat(
-      "      SELECT p.", words.start, ", ", kColumns, "\n      FROM partials_", tier,
-      " p\n      WHERE p.", words.start, " >= (SELECT t.", words.floor,
-      " FROM tiers t WHERE t.tier = ", tier, ")\n");
+  std::string sql =
+      absl::StrCat("      SELECT p.", words.start, ", ", kColumns, "\n      FROM partials_", tier,
+                   " p\n      WHERE p.", words.start, " >= (SELECT t.", words.floor,
+                   " FROM tiers t WHERE t.tier = ", tier, ")\n");
   for (int finer = tier - 1; finer >= 0; --finer) {
     absl::StrAppend(&sql, "      UNION ALL\n      SELECT ",
                     Aligned(dialect, tiers[tier].bin_seconds), ", ", kColumns,
@@ -57,7 +56,8 @@ std::string RowsOf(Dialect dialect, const TierTable& tiers, int tier, const Word
 std::string KindText() {
   std::string sql = "CASE s.kind";
   for (int kind = 1; kind <= kMaxKind; ++kind) {
-    absl::StrAppend(&sql, " WHEN ", kind, " THEN ", SqlQuote(std::string(KindName(static_cast<Kind>(kind)))));
+    absl::StrAppend(&sql, " WHEN ", kind, " THEN ",
+                    SqlQuote(std::string(KindName(static_cast<Kind>(kind)))));
   }
   return sql + " END";
 }
@@ -68,15 +68,16 @@ std::string BinsOf(Dialect dialect, const TierTable& tiers, int tier) {
   const int64_t width = tiers[tier].bin_seconds;
   const std::string window = SqlQuote(tiers[tier].window) + (postgres ? "::text" : "");
   const std::string start = postgres ? "b.start_time" : "datetime(b.start_seconds, 'unixepoch')";
-  const std::string end = postgres
-                              ? absl::StrCat("b.start_time + interval '", width, " seconds'")
-                              : absl::StrCat("datetime(b.start_seconds + ", width, ", 'unixepoch')");
+  const std::string end =
+      postgres ? absl::StrCat("b.start_time + interval '", width, " seconds'")
+               : absl::StrCat("datetime(b.start_seconds + ", width, ", 'unixepoch')");
   return absl::StrCat(
       "  SELECT ", window, " AS window_size, ", start, " AS start_time, ", end,
       " AS end_time,\n    s.tenant, s.name AS metric_name, ", KindText(),
       " AS kind, s.labels,\n    b.count, b.sum, b.sum / b.count AS avg, b.min, b.max\n  FROM (\n"
-      "    SELECT ", words.start, ", series_id, min(slot) AS slot, ", words.count,
-      " AS count,\n      ", words.sum, " AS sum, min(min) AS min, max(max) AS max\n    FROM (\n",
+      "    SELECT ",
+      words.start, ", series_id, min(slot) AS slot, ", words.count, " AS count,\n      ", words.sum,
+      " AS sum, min(min) AS min, max(max) AS max\n    FROM (\n",
       RowsOf(dialect, tiers, tier, words), "    ) AS r\n    GROUP BY ", words.start,
       ", series_id\n  ) AS b JOIN series s ON s.series_id = b.series_id AND s.slot = b.slot\n");
 }

@@ -70,8 +70,9 @@ absl::Status App::Start() {
     delay = std::min(2 * delay, absl::Seconds(2));
   }
 
-  delivery_ = std::make_unique<DeliveryService>(config_.core_options(), *store_, clock_, events_,
-                                                [this] {
+  delivery_ = std::make_unique<DeliveryService>(config_.core_options(),
+                                                std::string(kDefaultTenant), *store_, clock_,
+                                                events_, [this] {
                                                   fenced_ = true;
                                                   RequestShutdown();
                                                 });

@@ -75,6 +75,7 @@ struct Core::State {
   std::shared_ptr<Delta> flushing;  // the delta of a FlushJob
   bool running = false;
   bool reading_slots = false;       // what runs is the ReadSlotsJob after its conflict
+  JobResult conflicting;            // what that conflict told
   absl::Time job_started = absl::InfinitePast();
   absl::Time retry_at = absl::InfinitePast();
   absl::Duration retry_delay = absl::ZeroDuration();
@@ -469,10 +470,12 @@ Actions Core::OnJobDone(JobResult result, absl::Time now) {
   }
   if (absl::IsAborted(result.status)) {
     state.reading_slots = true;
+    state.conflicting = std::move(result);
     RunAgain(now, &actions);
     return actions;
   }
-  if (options_.mutant == Mutant::kAssumeCommitted && !std::holds_alternative<ClaimJob>(*state.job)) {
+  if (options_.mutant == Mutant::kAssumeCommitted &&
+      std::holds_alternative<FlushJob>(*state.job)) {
     FinishJob(result, now, &actions);
     return actions;
   }
@@ -520,7 +523,15 @@ void Core::ResolveConflict(const JobResult& result, absl::Time now, Actions* act
   }
   if (committed) {
     ++counts_.conflicts_committed;
-    FinishJob({}, now, actions);
+    JobResult finished = std::move(state.conflicting);
+    finished.status = absl::OkStatus();
+    if (const auto* derive = std::get_if<DeriveJob>(&*state.job)) {
+      for (const store::SlotState& slot : result.claimed.slots) {
+        if (slot.slot != derive->slot.slot) continue;
+        finished.derived_until_seconds = slot.derived_until[static_cast<size_t>(derive->tier)];
+      }
+    }
+    FinishJob(finished, now, actions);
     return;
   }
   if (untouched) {
@@ -550,7 +561,7 @@ void Core::FinishJob(const JobResult& result, absl::Time now, Actions* actions) 
     ++counts_.derives;
     store::SlotState& slot = state.slots[static_cast<size_t>(derive->slot.slot)];
     ++slot.commit_number;
-    slot.derived_until[static_cast<size_t>(derive->tier)] = derive->until_seconds;
+    slot.derived_until[static_cast<size_t>(derive->tier)] = result.derived_until_seconds;
   }
   ContinueJobs(now, actions);
 }

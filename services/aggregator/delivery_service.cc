@@ -72,9 +72,10 @@ class DeliveryService::Stream final : public rpc::StreamHandler {
   delivery::Decoder decoder_;
 };
 
-DeliveryService::DeliveryService(CoreOptions options, store::Store& store, Clock& clock,
-                                 Events& events, std::function<void()> fenced)
+DeliveryService::DeliveryService(CoreOptions options, std::string tenant, store::Store& store,
+                                 Clock& clock, Events& events, std::function<void()> fenced)
     : options_(std::move(options)),
+      tenant_(std::move(tenant)),
       store_(store),
       clock_(clock),
       events_(events),
@@ -146,7 +147,7 @@ void DeliveryService::RunJobs() {
   const JobContext context = {.store = store_,
                               .tiers = options_.tiers,
                               .slot_count = options_.slot_count,
-                              .mutant = Mutant::kNone};
+                              .tenant = tenant_};
   while (std::optional<Job> job = jobs_.Pop()) {
     const absl::Time start = clock_.Now();
     auto result = std::make_shared<JobResult>(RunJob(context, *job));

@@ -28,8 +28,8 @@ class DeliveryService final
  public:
   // `fenced` is called once, when another aggregator has taken over. All
   // references outlive this.
-  DeliveryService(CoreOptions options, store::Store& store, Clock& clock, Events& events,
-                  std::function<void()> fenced);
+  DeliveryService(CoreOptions options, std::string tenant, store::Store& store, Clock& clock,
+                  Events& events, std::function<void()> fenced);
   ~DeliveryService();
 
   // Adds this service to `server`, which outlives it.
@@ -58,6 +58,7 @@ class DeliveryService final
   void Publish();
 
   const CoreOptions options_;
+  const std::string tenant_;
   store::Store& store_;
   Clock& clock_;
   Events& events_;

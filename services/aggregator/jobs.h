@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <string>
 #include <variant>
@@ -94,8 +95,9 @@ struct JobContext {
   // up with: a million rows per minute and tier.
   int64_t retention_rows_per_step = 10'000;
   int max_retention_steps = 100;
-  // A derivation ends at the bin in which it has written so many rows.
-  int64_t derive_rows_per_job = 200'000;
+  // A derivation ends at the bin in which it has written so many rows; each
+  // takes some 200 bytes until the commit, and its sketch. Default: no limit.
+  int64_t derive_rows_per_job = std::numeric_limits<int64_t>::max();
   Mutant mutant = Mutant::kNone;
 };
 

@@ -72,7 +72,7 @@ struct WindowQuery {
 };
 
 struct QueryLimits {
-  // Bins of all series of one answer, gaps included. One takes 136 bytes here
+  // Bins of all series of one answer, gaps included. One takes 144 bytes here
   // and up to as many on the wire. Default 1,000,000.
   int64_t max_answer_bins = 1'000'000;
   // Series or groups of one answer. Default 10,000.

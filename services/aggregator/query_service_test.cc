@@ -159,7 +159,8 @@ void ExpectReason(const absl::Status& status, absl::StatusCode code, v1::ErrorRe
                   const std::map<std::string, std::string>& metadata) {
   EXPECT_THAT(status, StatusIs(code));
   EXPECT_EQ(rpc::ReasonOf(status), reason) << status;
-  for (const google::protobuf::Any& any : DetailsOf(status).details()) {
+  const google::rpc::Status details = DetailsOf(status);
+  for (const google::protobuf::Any& any : details.details()) {
     google::rpc::ErrorInfo info;
     if (!any.UnpackTo(&info)) continue;
     EXPECT_EQ((std::map<std::string, std::string>(info.metadata().begin(), info.metadata().end())),
@@ -402,7 +403,9 @@ TEST_F(QueryServiceTest, OverTheWireQueriesPastTheQueueAreRefusedAndTheOthersAns
     grpc::ClientContext context;
     v1::QueryWindowResponse response;
     *status = rpc::FromGrpc(stub->QueryWindow(&context, Request("m"), &response));
-    if (status->ok()) EXPECT_THAT(response.series(), SizeIs(1));
+    if (status->ok()) {
+      EXPECT_THAT(response.series(), SizeIs(1));
+    }
   };
   absl::Status running, second, third;
   std::thread first_caller([&] { call(&running); });

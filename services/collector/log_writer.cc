@@ -1,6 +1,7 @@
 #include "services/collector/log_writer.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/strings.h"
 #include "common/base/status_macros.h"
@@ -80,44 +81,32 @@ absl::StatusOr<Written> LogWriter::Write(const Group& group, absl::Time now) {
   }
   // Seal times rise even when the clock does not: completeness hangs on it.
   const absl::Time seal_time = std::max(now, last_seal_time_ + absl::Nanoseconds(1));
-  while (true) {
-    // Every frame may start a new segment, which knows no series yet.
-    WEIR_ASSIGN_OR_RETURN(const wal::Position position, log_.Prepare());
-    series_.set_current_segment(position.segment);
-    WEIR_ASSIGN_OR_RETURN(const std::vector<SeriesNumber> missing,
-                          MissingDefinitions(group, position.segment));
-    std::map<int, frame::SubframeParts> parts;
-    const bool all_defined = AddDefinitions(missing, &parts);
-    if (all_defined) {
-      AddSamples(group, &parts);
-      WEIR_RETURN_IF_ERROR(AppendParts(std::move(parts), group.sessions, seal_time));
-      return Written{.lsn = last_lsn_, .seal_time = seal_time};
-    }
-    WEIR_RETURN_IF_ERROR(AppendParts(std::move(parts), {}, seal_time));
-  }
-}
-
-bool LogWriter::AddDefinitions(const std::vector<SeriesNumber>& missing,
-                               std::map<int, frame::SubframeParts>* parts) const {
-  size_t bytes = 0;
+  // All frames of a group go into one segment, however large it gets: a new one
+  // would need every definition again, and the samples might never get their turn.
+  WEIR_ASSIGN_OR_RETURN(const wal::Position position, log_.Prepare());
+  series_.set_current_segment(position.segment);
+  WEIR_ASSIGN_OR_RETURN(const std::vector<SeriesNumber> missing,
+                        MissingDefinitions(group, position.segment));
+  std::map<int, frame::SubframeParts> parts;
+  size_t definition_bytes = 0;
   for (const SeriesNumber number : missing) {
     const auto definition = series_.Definition(number);
-    bytes += definition.bytes.size();
-    if (bytes > kMaxDefinitionBytes) return false;
-    (*parts)[definition.slot].definitions.push_back(
-        {.number = number, .series = definition.bytes});
+    if (definition_bytes + definition.bytes.size() > kMaxDefinitionBytes) {
+      WEIR_RETURN_IF_ERROR(AppendParts(std::exchange(parts, {}), {}, seal_time));
+      definition_bytes = 0;
+    }
+    definition_bytes += definition.bytes.size();
+    parts[definition.slot].definitions.push_back({.number = number, .series = definition.bytes});
   }
-  return true;
-}
-
-void LogWriter::AddSamples(const Group& group, std::map<int, frame::SubframeParts>* parts) {
   for (const AdmittedBatch& batch : group.batches) {
     for (const SlotPart& from : batch.parts) {
-      frame::SubframeParts& part = (*parts)[from.slot];
+      frame::SubframeParts& part = parts[from.slot];
       part.sample_count += from.sample_count;
       part.blocks.push_back(batch.BlocksOf(from));
     }
   }
+  WEIR_RETURN_IF_ERROR(AppendParts(std::move(parts), group.sessions, seal_time));
+  return Written{.lsn = last_lsn_, .seal_time = seal_time};
 }
 
 absl::Status LogWriter::AppendParts(std::map<int, frame::SubframeParts> parts,

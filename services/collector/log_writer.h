@@ -68,10 +68,6 @@ class LogWriter {
   absl::Status Recover();
   absl::StatusOr<std::vector<SeriesNumber>> MissingDefinitions(const Group& group,
                                                                uint64_t segment) const;
-  // Adds what fits one frame; returns whether that was all of it.
-  bool AddDefinitions(const std::vector<SeriesNumber>& missing,
-                      std::map<int, frame::SubframeParts>* parts) const;
-  static void AddSamples(const Group& group, std::map<int, frame::SubframeParts>* parts);
   absl::Status AppendParts(std::map<int, frame::SubframeParts> parts,
                            const std::vector<frame::SessionMark>& sessions,
                            absl::Time seal_time);

@@ -98,16 +98,16 @@ class Load {
 
   LoadSummary Run() {
     for (auto& connection : connections_) connection->Start();
-    const absl::Time end = start_ + options_.duration;
     absl::Time next_progress = start_ + absl::Seconds(1);
-    absl::Time give_up = end + options_.drain_timeout;
+    absl::Time give_up = start_ + options_.stall_timeout;
     bool finishing = false;
+    int64_t acked = 0;
     while (!Over()) {
       const absl::Time now = clock_.Now();
+      if (!Stalled(&acked)) give_up = now + options_.stall_timeout;
       if (now >= give_up) break;
       if (interrupted && !finishing) {
         finishing = true;
-        give_up = std::min(give_up, now + options_.drain_timeout);
         for (auto& connection : connections_) connection->Finish();
       }
       if (now >= next_progress) {
@@ -142,6 +142,17 @@ class Load {
   bool Over() const {
     return AllDone() || std::any_of(connections_.begin(), connections_.end(),
                                     [](const auto& c) { return !c->error().ok(); });
+  }
+
+  // Nothing was acknowledged since the last call, although something should be.
+  bool Stalled(int64_t* acked_before) const {
+    int64_t acked = 0;
+    bool waiting = false;
+    for (const auto& connection : connections_) {
+      acked += connection->acked_batches();
+      waiting |= connection->waiting();
+    }
+    return std::exchange(*acked_before, acked) == acked && waiting;
   }
 
   std::string Error() const {

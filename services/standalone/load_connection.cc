@@ -95,6 +95,16 @@ bool LoadConnection::done() const {
   return done_;
 }
 
+int64_t LoadConnection::acked_batches() const {
+  MutexLock lock(&mu_);
+  return earlier_.acked_batches + recent_.acked_batches;
+}
+
+bool LoadConnection::waiting() const {
+  MutexLock lock(&mu_);
+  return outstanding_batches_ > 0 || !open_;
+}
+
 absl::Status LoadConnection::error() const {
   MutexLock lock(&mu_);
   return error_;
@@ -214,6 +224,7 @@ void LoadConnection::Pump() {
     outstanding_samples_ += made_samples;
     newly_done = done && !done_;
     done_ = done;
+    open_ = session_.open();
   }
   if (newly_done) NotifyProgress();
 }
@@ -235,6 +246,7 @@ void LoadConnection::OnClosed(const absl::Status& status) {
   {
     MutexLock lock(&mu_);
     ++recent_.disconnects;
+    open_ = false;
     last_disconnect_ = status;
   }
   const absl::Duration delay = rpc::RetryDelayOf(status).value_or(reconnect_delay_);

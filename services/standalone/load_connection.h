@@ -1,8 +1,7 @@
 // One session of a load on one connection: a LoadSession driven by a
 // rpc::StreamClient, whose loop runs everything here.
 //
-// Thread safety: AddCounts, Finish, done, error and last_disconnect are thread-safe;
-// the rest belongs to the owner.
+// Thread safety: everything but Start and Stop is thread-safe; those belong to the owner.
 #pragma once
 
 #include <cstdint>
@@ -39,6 +38,9 @@ class LoadConnection final : private rpc::StreamClient::Handler {
 
   // Everything made is acknowledged and nothing more will be made.
   bool done() const;
+  int64_t acked_batches() const;
+  // Something is outstanding, or the session is not open: an answer is owed.
+  bool waiting() const;
   // Why this session cannot go on; OK while it can.
   absl::Status error() const;
   // How the last connection ended that was tried again; OK when none has.
@@ -87,6 +89,7 @@ class LoadConnection final : private rpc::StreamClient::Handler {
   int64_t outstanding_batches_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t outstanding_samples_ ABSL_GUARDED_BY(mu_) = 0;
   bool done_ ABSL_GUARDED_BY(mu_) = false;
+  bool open_ ABSL_GUARDED_BY(mu_) = false;
   absl::Status error_ ABSL_GUARDED_BY(mu_);
   absl::Status last_disconnect_ ABSL_GUARDED_BY(mu_);
 

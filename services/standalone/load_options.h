@@ -47,8 +47,9 @@ struct LoadOptions {
   // neither given, after ten seconds.
   absl::Duration duration = absl::InfiniteDuration();
   int64_t samples = 0;
-  // How long to wait for acknowledgements after the last batch.
-  absl::Duration drain_timeout = absl::Seconds(60);
+  // Give up when nothing was acknowledged for so long, although something was
+  // outstanding or a connection missing: long enough for a restart.
+  absl::Duration stall_timeout = absl::Seconds(60);
 
   // The share of the series of each kind, by Kind's number - 1; they sum to 1.
   std::array<double, kMaxKind> kinds = {0.25, 0.25, 0.25, 0.25};

@@ -71,6 +71,8 @@ class LoadSession {
   // Takes the next step; a step with a sequence counts as sent.
   Step Next(absl::Time now);
 
+  bool open() const { return open_; }
+
   // Makes no more batches.
   void Finish() { finished_ = true; }
   // Everything made is acknowledged, and nothing more will be made.

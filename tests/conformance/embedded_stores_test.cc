@@ -65,8 +65,7 @@ TEST(SqliteStoreTest, FileThatIsNoDatabaseIsAFailedPrecondition) {
 
 TEST(SqliteStoreTest, CommitIsOnDiskWhenItReturns) {
   SqliteBackend backend;
-  auto connection =
-      store::Connection::Open(backend.path(), store::Connection::Role::kWriter);
+  auto connection = store::Connection::Open(backend.path(), store::Connection::Role::kWriter);
   ASSERT_TRUE(connection.ok()) << connection.status();
   EXPECT_EQ((*connection)->Query("PRAGMA synchronous")->at(0).at(0), "2");  // FULL
   EXPECT_EQ((*connection)->Query("PRAGMA journal_mode")->at(0).at(0), "wal");
@@ -79,8 +78,7 @@ TEST(MigrationTest, StatementsThatNameATierRunOncePerTier) {
                                        "-- Each.\nCREATE TABLE p_{tier} (b_{tier} int);\n",
                                        2),
             (std::vector<std::string>{"CREATE TABLE a (\n  x int  -- y; z\n)",
-                                      "CREATE TABLE p_0 (b_0 int)",
-                                      "CREATE TABLE p_1 (b_1 int)"}));
+                                      "CREATE TABLE p_0 (b_0 int)", "CREATE TABLE p_1 (b_1 int)"}));
 }
 
 TEST(MigrationTest, NumbersRiseByOneInBothDialects) {
@@ -99,7 +97,8 @@ TEST(MigrationTest, FailedMigrationIsUndoneAndTheNextProgramGoesOn) {
   const auto embedded = store::EmbeddedMigrations(store::Dialect::kSqlite);
   std::vector<store::Migration> migrations(embedded.begin(), embedded.end());
   const int next = migrations.back().number + 1;
-  migrations.push_back({next, "broken", "CREATE TABLE half (x int);\nCREATE TABLE half (x int);\n"});
+  migrations.push_back(
+      {next, "broken", "CREATE TABLE half (x int);\nCREATE TABLE half (x int);\n"});
   auto connection = store::Connection::Open(backend.path(), store::Connection::Role::kWriter);
   ASSERT_TRUE(connection.ok()) << connection.status();
   const absl::Status status =

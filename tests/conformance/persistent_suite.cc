@@ -27,7 +27,9 @@ TEST_P(PersistentStoreTest, ReopenedStoreHasEverything) {
   Open();
   const store::SeriesRow series = SeriesOf(1, "requests", {{"model", "gpt"}});
   Transaction t = Next({1});
-  t.watermarks = {{.slot = 1, .wal_id = {.high = 1, .low = 2}, .new_lsn = 17,
+  t.watermarks = {{.slot = 1,
+                   .wal_id = {.high = 1, .low = 2},
+                   .new_lsn = 17,
                    .complete_until = absl::FromUnixSeconds(kNoon),
                    .heard_time = absl::FromUnixSeconds(kNoon)}};
   t.derives = {{.slot = 1, .tier = 1, .old_until_seconds = kNoon, .new_until_seconds = kNoon + 60}};
@@ -75,8 +77,9 @@ TEST_P(PersistentStoreTest, StoreWithOtherTiersWorksTheSame) {
   t.partials = {Partial(0, 0, kNoon + 1, t.series[0].id, OneSample(42, kNoon + 1)),
                 Partial(1, 0, kNoon - 30, t.series[0].id, OneSample(1, kNoon - 30))};
   MustCommit(t);
-  EXPECT_EQ(backend_->Query("SELECT window_size, count FROM metric_aggregates ORDER BY 1, timestamp"),
-            (TextRows{{"it's", "1"}, {"it's", "1"}, {"live", "1"}}));
+  EXPECT_EQ(
+      backend_->Query("SELECT window_size, count FROM metric_aggregates ORDER BY 1, timestamp"),
+      (TextRows{{"it's", "1"}, {"it's", "1"}, {"live", "1"}}));
 }
 
 TEST_P(PersistentStoreTest, NewerSchemaIsRefused) {
@@ -172,9 +175,10 @@ TEST_P(PersistentStoreTest, ViewsMergePartialsByTheRuleEveryQueryFollows) {
   for (int slot = 0; slot < 4; ++slot) {
     for (int tier = 1; tier < 4; ++tier) {
       const int64_t old_until = claimed_.slots[slot].derived_until[tier];
-      const int64_t until =
-          AlignDown(kNoon + 7200 + 900 * slot, options_.tiers[tier].bin_seconds);
-      derive.derives.push_back({.slot = slot, .tier = tier, .old_until_seconds = old_until,
+      const int64_t until = AlignDown(kNoon + 7200 + 900 * slot, options_.tiers[tier].bin_seconds);
+      derive.derives.push_back({.slot = slot,
+                                .tier = tier,
+                                .old_until_seconds = old_until,
                                 .new_until_seconds = std::max(old_until, until)});
     }
   }
@@ -234,15 +238,15 @@ TEST_P(PersistentStoreTest, ViewsMergePartialsByTheRuleEveryQueryFollows) {
   const std::string start = backend_->postgres() ? "extract(epoch FROM start_time)::bigint"
                                                  : "strftime('%s', start_time)";
   std::map<ViewKey, ViewRow> seen;
-  for (const auto& row : backend_->Query(absl::StrCat(
-           "SELECT window_size, ", start, ", metric_name, labels, count, sum, min, max, avg,"
-           " tenant, kind FROM bins"))) {
+  for (const auto& row :
+       backend_->Query(absl::StrCat("SELECT window_size, ", start,
+                                    ", metric_name, labels, count, sum, min, max, avg,"
+                                    " tenant, kind FROM bins"))) {
     auto labels = LabelsFromJson(row[3]);
     ASSERT_TRUE(labels.ok()) << row[3];
-    const auto [where, inserted] =
-        seen.insert({{row[0], static_cast<int64_t>(Number(row[1])), row[2], LabelsToJson(*labels)},
-                     {static_cast<int64_t>(Number(row[4])), Number(row[5]), Number(row[6]),
-                      Number(row[7])}});
+    const auto [where, inserted] = seen.insert(
+        {{row[0], static_cast<int64_t>(Number(row[1])), row[2], LabelsToJson(*labels)},
+         {static_cast<int64_t>(Number(row[4])), Number(row[5]), Number(row[6]), Number(row[7])}});
     EXPECT_TRUE(inserted);
     EXPECT_NEAR(Number(row[8]), where->second.sum / static_cast<double>(where->second.count), 1e-9);
     EXPECT_EQ(row[9], "acme");

@@ -42,7 +42,8 @@ Transaction RandomStoreTest::MakeTransaction(bool* conflict, bool* moved) {
     if (OneIn(2)) continue;
     const int64_t wrong_epoch = OneIn(40) ? 1 : 0;
     const int64_t wrong_number = OneIn(40) ? 1 : 0;
-    t.slots.push_back({.slot = slot.slot, .epoch = slot.epoch - wrong_epoch,
+    t.slots.push_back({.slot = slot.slot,
+                       .epoch = slot.epoch - wrong_epoch,
                        .old_commit_number = slot.commit_number - wrong_number});
     *conflict = *conflict || wrong_epoch + wrong_number > 0;
     if (OneIn(2)) {
@@ -50,7 +51,9 @@ Transaction RandomStoreTest::MakeTransaction(bool* conflict, bool* moved) {
       const auto known = model_.watermarks.find({slot.slot, wal});
       const uint64_t lsn = known == model_.watermarks.end() ? 0 : known->second;
       const uint64_t wrong_lsn = OneIn(40) ? 1 : 0;
-      t.watermarks.push_back({.slot = slot.slot, .wal_id = wal, .old_lsn = lsn + wrong_lsn,
+      t.watermarks.push_back({.slot = slot.slot,
+                              .wal_id = wal,
+                              .old_lsn = lsn + wrong_lsn,
                               .new_lsn = lsn + wrong_lsn + static_cast<uint64_t>(Pick(5)),
                               .complete_until = absl::FromUnixSeconds(kNoon),
                               .heard_time = absl::FromUnixSeconds(kNoon)});
@@ -61,21 +64,21 @@ Transaction RandomStoreTest::MakeTransaction(bool* conflict, bool* moved) {
       const int64_t until = slot.derived_until[tier];
       const int64_t width = tiers[tier].bin_seconds;
       const int64_t wrong_until = OneIn(20) ? width : 0;
-      t.derives.push_back({.slot = slot.slot, .tier = tier,
+      t.derives.push_back({.slot = slot.slot,
+                           .tier = tier,
                            .old_until_seconds = until - wrong_until,
                            .new_until_seconds = until + width * Pick(3)});
       *conflict = *conflict || wrong_until > 0;
     }
     for (int i = Pick(6); i > 0; --i) {
       const int tier = Pick(tiers.size());
-      const int64_t start =
-          std::max(model_.floors[tier],
-                   AlignDown(kNoon + Pick(20'000) - 10'000, tiers[tier].bin_seconds));
+      const int64_t start = std::max(
+          model_.floors[tier], AlignDown(kNoon + Pick(20'000) - 10'000, tiers[tier].bin_seconds));
       const store::SeriesRow series =
           SeriesOf(slot.slot, absl::StrCat("m", Pick(3)), {{"l", absl::StrCat(Pick(9))}});
       t.series.push_back(series);
-      const bool repeated = std::any_of(
-          t.partials.begin(), t.partials.end(), [&](const store::PartialRow& row) {
+      const bool repeated =
+          std::any_of(t.partials.begin(), t.partials.end(), [&](const store::PartialRow& row) {
             return row.tier == tier && row.slot == slot.slot && row.start_seconds == start &&
                    row.series_id == series.id;
           });
@@ -131,8 +134,8 @@ void RandomStoreTest::ExpectSame() {
   EXPECT_EQ(series, model_.series);
   std::vector<OwnedPartial> rows;
   for (int tier = 0; tier < options_.tiers.size(); ++tier) {
-    const auto of_tier = Partials(
-        snapshot.get(), {.tier = tier, .start_seconds = -kNoon, .end_seconds = 2 * kNoon});
+    const auto of_tier =
+        Partials(snapshot.get(), {.tier = tier, .start_seconds = -kNoon, .end_seconds = 2 * kNoon});
     rows.insert(rows.end(), of_tier.begin(), of_tier.end());
   }
   std::vector<OwnedPartial> expected;

@@ -30,8 +30,11 @@ uint64_t TestSeed() {
 
 SeriesRow SeriesOf(int slot, std::string name, std::vector<Label> labels) {
   SortLabels(&labels);
-  SeriesRow row{.slot = slot, .series = {.tenant = "acme", .name = std::move(name),
-                                         .kind = Kind::kCounter, .labels = std::move(labels)}};
+  SeriesRow row{.slot = slot,
+                .series = {.tenant = "acme",
+                           .name = std::move(name),
+                           .kind = Kind::kCounter,
+                           .labels = std::move(labels)}};
   row.id = IdOfSeries(row.series);
   return row;
 }
@@ -82,7 +85,8 @@ void StoreTest::Open() {
 Transaction StoreTest::Next(const std::vector<int>& slots) {
   Transaction t;
   for (const int slot : slots) {
-    t.slots.push_back({.slot = slot, .epoch = claimed_.slots[slot].epoch,
+    t.slots.push_back({.slot = slot,
+                       .epoch = claimed_.slots[slot].epoch,
                        .old_commit_number = claimed_.slots[slot].commit_number});
   }
   return t;
@@ -135,7 +139,10 @@ constexpr WalId kWal{.high = 0x0123456789abcdef, .low = 0xfedcba9876543210};
 constexpr WalId kOtherWal{.high = 7, .low = 9};
 
 Transaction::WatermarkChange Advance(int slot, WalId wal, uint64_t from, uint64_t to) {
-  return {.slot = slot, .wal_id = wal, .old_lsn = from, .new_lsn = to,
+  return {.slot = slot,
+          .wal_id = wal,
+          .old_lsn = from,
+          .new_lsn = to,
           .complete_until = absl::FromUnixSeconds(kNoon) + absl::Nanoseconds(to),
           .heard_time = absl::FromUnixSeconds(kNoon + 5) + absl::Nanoseconds(1)};
 }
@@ -150,7 +157,8 @@ TEST_P(StoreTest, NewStoreHasEverySlotAtTheStartAndFloorsFromItsCreation) {
     EXPECT_EQ(claimed_.slots[slot].commit_number, 0);
     ASSERT_EQ(claimed_.slots[slot].derived_until.size(), 5u);
     for (int tier = 1; tier < tiers.size(); ++tier) {
-      EXPECT_EQ(claimed_.slots[slot].derived_until[tier], AlignDown(kNoon, tiers[tier].bin_seconds));
+      EXPECT_EQ(claimed_.slots[slot].derived_until[tier],
+                AlignDown(kNoon, tiers[tier].bin_seconds));
     }
   }
   EXPECT_TRUE(claimed_.watermarks.empty());
@@ -309,13 +317,22 @@ TEST_P(StoreTest, RowsComeBackExactly) {
     aggregates.push_back({.count = 3, .integer_sum = sum});
   }
   for (const double value : {0.1, -0.0, 5e-324, 1.7976931348623157e308, -1e-300, 1.0 / 3}) {
-    aggregates.push_back({.count = std::numeric_limits<int64_t>::max(), .float_count = 1,
-                          .float_sum = value, .min = value, .max = value, .mean = value,
-                          .m2 = value, .first = value, .last = value,
+    aggregates.push_back({.count = std::numeric_limits<int64_t>::max(),
+                          .float_count = 1,
+                          .float_sum = value,
+                          .min = value,
+                          .max = value,
+                          .mean = value,
+                          .m2 = value,
+                          .first = value,
+                          .last = value,
                           .first_unix_nano = kNoon * 1'000'000'000 + 1,
                           .last_unix_nano = kNoon * 1'000'000'000 + 999'999'999});
   }
-  aggregates.push_back({.count = 1, .float_sum = infinity, .mean = -infinity, .m2 = infinity,
+  aggregates.push_back({.count = 1,
+                        .float_sum = infinity,
+                        .mean = -infinity,
+                        .m2 = infinity,
                         .first_unix_nano = std::numeric_limits<int64_t>::min(),
                         .last_unix_nano = std::numeric_limits<int64_t>::max()});
   std::string every_byte;
@@ -384,7 +401,8 @@ TEST_P(StoreTest, FindSeriesHoldsAllConditionsAndPagesInIdOrder) {
   std::vector<SeriesId> eu;
   for (int i = 0; i < 100; ++i) {
     SeriesRow row = SeriesOf(i % 3, i < 50 ? "requests" : "errors",
-                             {{"i", absl::StrCat(i)}, {"region", i % 2 == 0 ? "eu" : "us"},
+                             {{"i", absl::StrCat(i)},
+                              {"region", i % 2 == 0 ? "eu" : "us"},
                               {"zone", absl::StrCat(i % 4)}});
     if (i < 50 && i % 4 == 2) eu.push_back(row.id);
     t.series.push_back(row);
@@ -396,12 +414,18 @@ TEST_P(StoreTest, FindSeriesHoldsAllConditionsAndPagesInIdOrder) {
   other.id = IdOfSeries(other.series);
   t.series.push_back(other);
   MustCommit(t);
-  MustCommit([&] { Transaction again = Next({0, 1, 2}); again.series = t.series; return again; }());
+  MustCommit([&] {
+    Transaction again = Next({0, 1, 2});
+    again.series = t.series;
+    return again;
+  }());
   std::sort(eu.begin(), eu.end());
 
   const auto snapshot = OpenSnapshot();
-  SeriesFilter filter{.tenant = "acme", .name = "requests",
-                      .labels = {{"zone", "2"}, {"region", "eu"}}, .limit = 5};
+  SeriesFilter filter{.tenant = "acme",
+                      .name = "requests",
+                      .labels = {{"zone", "2"}, {"region", "eu"}},
+                      .limit = 5};
   std::vector<SeriesId> paged;
   while (true) {
     const auto page = snapshot->FindSeries(filter);
@@ -445,7 +469,9 @@ TEST_P(StoreTest, ReadPartialsHoldsAllConditionsAndAscendsByBin) {
       {.start_seconds = kNoon + 11, .end_seconds = kNoon + 41},
       {.slot = 2, .start_seconds = kNoon, .end_seconds = kNoon + 100},
       {.start_seconds = kNoon, .end_seconds = kNoon + 100, .series = {SeriesId{2, 2}}},
-      {.slot = 1, .start_seconds = kNoon + 15, .end_seconds = kNoon + 55,
+      {.slot = 1,
+       .start_seconds = kNoon + 15,
+       .end_seconds = kNoon + 55,
        .series = {SeriesId{5, 5}, SeriesId{1, 1}, SeriesId{9, 9}}},
       {.start_seconds = kNoon, .end_seconds = kNoon + 50, .series = many},
       {.start_seconds = kNoon, .end_seconds = kNoon},
@@ -552,8 +578,8 @@ TEST_P(StoreTest, CommitRoutedByOldFloorsWritesNothing) {
   Open();
   Transaction derive = Next({0, 1, 2, 3});
   for (int slot = 0; slot < 4; ++slot) {
-    derive.derives.push_back({.slot = slot, .tier = 1, .old_until_seconds = kNoon,
-                              .new_until_seconds = kNoon + 600});
+    derive.derives.push_back(
+        {.slot = slot, .tier = 1, .old_until_seconds = kNoon, .new_until_seconds = kNoon + 600});
   }
   MustCommit(derive);
   Transaction t = Next({0});
@@ -578,7 +604,9 @@ TEST_P(StoreTest, FloorRisesToWholeCoarserBinsAndNeverPastWhatIsDerived) {
   EXPECT_EQ(*store_->RaiseFloor(0, kNoon + 3600), kNoon);  // derived so far
   for (int slot = 0; slot < 4; ++slot) {
     Transaction t = Next({slot});
-    t.derives = {{.slot = slot, .tier = 1, .old_until_seconds = kNoon,
+    t.derives = {{.slot = slot,
+                  .tier = 1,
+                  .old_until_seconds = kNoon,
                   .new_until_seconds = kNoon + 60 * (slot + 1)}};
     MustCommit(t);
   }
@@ -601,8 +629,8 @@ TEST_P(StoreTest, RowsBelowTheFloorAreGoneForReadersAndDroppedInSteps) {
     }
   }
   for (int slot = 0; slot < 4; ++slot) {
-    t.derives.push_back({.slot = slot, .tier = 1, .old_until_seconds = kNoon,
-                         .new_until_seconds = kNoon + 3960});
+    t.derives.push_back(
+        {.slot = slot, .tier = 1, .old_until_seconds = kNoon, .new_until_seconds = kNoon + 3960});
   }
   MustCommit(t);
   EXPECT_EQ(*store_->RaiseFloor(0, kNoon + 3000), kNoon + 3000);
@@ -631,8 +659,8 @@ TEST_P(StoreTest, BinsOfAnyAgeFindAPlace) {
     for (const int64_t start : {claimed_.floors[tier], kNoon - 86400 * 7, kNoon, kNoon + 86400}) {
       const int64_t bin = AlignDown(start, width);
       if (bin < claimed_.floors[tier]) continue;
-      t.partials.push_back(Partial(tier, 0, bin, SeriesId{t.partials.size(), 1},
-                                   OneSample(1, bin)));
+      t.partials.push_back(
+          Partial(tier, 0, bin, SeriesId{t.partials.size(), 1}, OneSample(1, bin)));
     }
     MustCommit(t);
     EXPECT_EQ(AllPartials(tier).size(), t.partials.size());

@@ -98,7 +98,11 @@ class PersistentStoreTest : public StoreTest {};
 
 inline store::PartialRow Partial(int tier, int slot, int64_t start, SeriesId id, Aggregate a,
                                  std::string_view sketch = "") {
-  return {.tier = tier, .slot = slot, .start_seconds = start, .series_id = id, .aggregate = a,
+  return {.tier = tier,
+          .slot = slot,
+          .start_seconds = start,
+          .series_id = id,
+          .aggregate = a,
           .sketch = sketch};
 }
 inline Aggregate OneSample(int64_t value, int64_t start_seconds) {

@@ -43,7 +43,7 @@ def _connection(url: str):
             connection.close()
     else:
         with psycopg.connect(url) as connection:
-            connection.read_only = True
+            connection.execute("SET search_path TO weir_aggregator")
             yield "postgresql", connection
 
 

@@ -89,10 +89,6 @@ def seconds_of(timestamp: timestamp_pb2.Timestamp) -> int:
     return timestamp.seconds
 
 
-def nanos_of(timestamp: timestamp_pb2.Timestamp) -> int:
-    return timestamp.seconds * SECOND + timestamp.nanos
-
-
 def timestamp_of(time_ns: int) -> timestamp_pb2.Timestamp:
     return timestamp_pb2.Timestamp(seconds=time_ns // SECOND, nanos=time_ns % SECOND)
 

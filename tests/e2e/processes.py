@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import subprocess
-import threading
 import time
 import urllib.request
 
@@ -104,7 +103,8 @@ class Process:
     def wait_serving(self, timeout: float = READY_SECONDS) -> None:
         deadline = time.monotonic() + timeout
         while True:
-            self.addresses = dict(_SERVING.findall(self.log_of_this_life()))
+            for service, address in _SERVING.findall(self.log_of_this_life()):
+                self.addresses.setdefault(service, address)  # the first is the one asked for
             if all(service in self.addresses for service in self._services):
                 return
             code = self._child.poll()
@@ -138,6 +138,21 @@ class Process:
             ) from None
         assert code == 0, f"{self.name} exited with {code} after SIGTERM:\n{self.log_tail()}"
         return time.monotonic() - started
+
+    def wait_exit(self, timeout: float) -> int:
+        """Its exit code, once it ends by itself."""
+        try:
+            return self._child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"{self.name} does not end by itself:\n{self.log_tail()}"
+            ) from None
+
+    def metric(self, name: str) -> float:
+        """The value of a metric without labels."""
+        _, body = http_get(self.addresses["ops"], "/metrics")
+        (value,) = [line.split()[1] for line in body.splitlines() if line.split()[0] == name]
+        return float(value)
 
     def log_of_this_life(self) -> str:
         with open(self.log_path, "rb") as log:
@@ -300,9 +315,3 @@ def http_get(address: str, path: str, timeout: float = 5) -> tuple[int, str]:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
-
-
-def run_thread(target, name: str) -> threading.Thread:
-    thread = threading.Thread(target=target, name=name, daemon=True)
-    thread.start()
-    return thread

@@ -132,11 +132,6 @@ class Session:
             wanted = self._last_sequence if sequence is None else sequence
             self._wait(lambda: self._acked_sequence >= wanted, timeout)
 
-    @property
-    def acked_sequence(self) -> int:
-        with self._lock:
-            return self._acked_sequence
-
     def break_connection(self) -> None:
         """Drops the stream, as a network would. The session goes on."""
         with self._lock:

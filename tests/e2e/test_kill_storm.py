@@ -1,4 +1,4 @@
-"""kill -9 of collector and aggregator, again and again, under load: what was
+"""kill -9 of collector, aggregator and database, again and again, under load: what was
 acknowledged is what is counted, to the last bit of a 64-bit sum.
 
 WEIR_STORM_SECONDS sets how long (20 by default), WEIR_TEST_SEED what is sent and
@@ -15,6 +15,7 @@ import database
 import oracle
 import protos
 import session
+from conftest import make_deployment
 
 STORM_SECONDS = float(os.environ.get("WEIR_STORM_SECONDS", "20"))
 CLIENTS = 3
@@ -106,20 +107,34 @@ class Killer:
         self.thread.start()
 
     def _run(self) -> None:
+        process = self._process
         try:
             while not self._stop.wait(self._random.uniform(0.2, 1.8)):
-                assert (
-                    self._process.running
-                ), f"{self._process.name} died by itself:\n{self._process.log_tail()}"
-                self._process.kill()
+                assert process.running, f"{process.name} died by itself:\n{process.log_tail()}"
+                process.kill()
                 self.kills += 1
                 # Sometimes killed again before it serves.
-                self._process.start(wait=self._random.random() < 0.8)
-        except BaseException as error:
+                process.start(wait=self._random.random() < 0.8)
+        except BaseException as error:  # reported by the test's own thread
             self.failure = error
-        finally:
-            if not self._process.running and self.failure is None:
-                self._process.start(wait=False)
+
+
+class Database:
+    """The PostgreSQL server as something to kill: all of its processes end at
+    once, and commits that were under way happened or did not."""
+
+    name = "postgres"
+    running = True
+
+    def __init__(self, cluster):
+        self._cluster = cluster
+        self.log_tail = cluster.log_tail
+
+    def kill(self) -> None:
+        self._cluster.stop("immediate")
+
+    def start(self, *, wait: bool) -> None:
+        self._cluster.start()
 
 
 def _differences(what: str, found: dict, expected: dict) -> list[str]:
@@ -154,15 +169,14 @@ def _answered(deployment, window: str, start: int, end: int) -> dict:
     }
 
 
-def test_what_was_acknowledged_is_counted_exactly_through_kill_9(separate, seed):
+def _storm(deployment, victims, seed: int) -> None:
+    """Load and kills for STORM_SECONDS, then every bin compared, in three ways."""
     started = time.time()
     stop_killing, stop_sending = threading.Event(), threading.Event()
     clients = [
-        Client(separate.ingest_address, number, seed, stop_sending) for number in range(CLIENTS)
+        Client(deployment.ingest_address, number, seed, stop_sending) for number in range(CLIENTS)
     ]
-    killers = [
-        Killer(process, seed, stop_killing) for process in (separate.collector, separate.aggregator)
-    ]
+    killers = [Killer(victim, seed, stop_killing) for victim in victims]
     try:
         deadline = time.monotonic() + STORM_SECONDS
         while time.monotonic() < deadline and not any(
@@ -178,36 +192,65 @@ def test_what_was_acknowledged_is_counted_exactly_through_kill_9(separate, seed)
             client.thread.join(timeout=120)
     failures = [worker.failure for worker in (*clients, *killers) if worker.failure]
     assert not failures, failures
-    for process in separate.processes:
+    for process in deployment.processes:
         process.wait_serving()
     settling = time.monotonic()
-    separate.wait_complete()
+    deployment.wait_complete()
     settled = time.monotonic() - settling
 
     truth = Ledger()
     for client in clients:
         truth.merge(client.ledger)
     counts = [client.session.counts for client in clients]
+    kills = " ".join(f"{v.name}_kills={k.kills}" for v, k in zip(victims, killers))
     print(
         f"storm seed={seed} seconds={time.time() - started:.0f}"
-        f" kills={'+'.join(str(killer.kills) for killer in killers)} samples={truth.samples}"
+        f" {kills} samples={truth.samples}"
         f" bins={len(truth.bins[10])} connects={sum(c.connects for c in counts)}"
         f" known_on_reopen={sum(c.known_on_reopen for c in counts)}"
         f" rewinds={sum(c.rewinds for c in counts)} settled={settled:.2f}s"
     )
     start = oracle.align_down(int(started) - 180, 60)
     end = oracle.align_down(int(time.time()) + 60, 60)
-    wrong = _differences("5m", _answered(separate, "5m", start, end), truth.bins[10])
-    wrong += _differences("1h", _answered(separate, "1h", start, end), truth.bins[60])
-    wrong += _differences("table", database.exact_bins(separate.store_url, NAME), truth.bins[10])
+    wrong = _differences("5m", _answered(deployment, "5m", start, end), truth.bins[10])
+    wrong += _differences("1h", _answered(deployment, "1h", start, end), truth.bins[60])
+    wrong += _differences("table", database.exact_bins(deployment.store_url, NAME), truth.bins[10])
     assert not wrong, f"{len(wrong)} bins differ:\n" + "\n".join(wrong[:40])
 
-    view = database.view_bins(separate.store_url, "5m", NAME)
+    view = database.view_bins(deployment.store_url, "5m", NAME)
     assert {key: row[0] for key, row in view.items()} == {
         key: cell[0] for key, cell in truth.bins[10].items()
     }
-    database.check_integrity(separate.store_url)
+    database.check_integrity(deployment.store_url)
     assert all(killer.kills >= STORM_SECONDS / 4 for killer in killers), [
         killer.kills for killer in killers
     ]
     assert truth.samples >= STORM_SECONDS * 50, "too little load to prove anything"
+
+
+def test_what_was_acknowledged_is_counted_exactly_through_kill_9(separate, seed):
+    _storm(separate, [separate.collector, separate.aggregator], seed)
+
+
+def test_one_process_with_everything_in_it_survives_kill_9(work_dir, request, seed):
+    deployment = make_deployment(work_dir / "all_in_one", "sqlite", "all_in_one", request)
+    try:
+        deployment.start()
+        _storm(deployment, deployment.processes, seed)
+        deployment.stop()
+    finally:
+        deployment.kill()
+
+
+def test_a_database_that_crashes_leaves_no_commit_in_doubt(work_dir, request, seed):
+    deployment = make_deployment(work_dir / "database", "postgres", "separate", request)
+    try:
+        deployment.start()
+        _storm(deployment, [Database(request.getfixturevalue("postgres_cluster"))], seed)
+        print(
+            f"commits that had happened though nobody heard:"
+            f" {deployment.aggregator.metric('weir_indoubt_commits_total'):.0f}"
+        )
+        deployment.stop()
+    finally:
+        deployment.kill()

@@ -14,8 +14,9 @@ import processes
 import protos
 from conftest import make_deployment
 
-# weir_<noun>_<unit>[_total]: base units only.
-NAME = re.compile(r"weir(_[a-z][a-z0-9]*)+")
+# weir_<noun>_<unit>[_total], and the names every Prometheus client has for its
+# process; base units only.
+NAME = re.compile(r"(weir|process)(_[a-z][a-z0-9]*)+")
 SUFFIXES = ("_milliseconds", "_ms", "_us", "_minutes", "_kilobytes", "_kib", "_mib", "_percent")
 
 

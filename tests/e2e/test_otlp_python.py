@@ -7,6 +7,7 @@ import time
 
 import grpc
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.metrics import Observation
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.common.v1 import common_pb2
 from opentelemetry.proto.metrics.v1 import metrics_pb2
@@ -116,8 +117,7 @@ def test_every_bin_of_every_window_equals_what_the_sdk_exported(deployment, seed
         "otlp.queue_depth",
         [
             lambda _: [
-                sdk.Observation(generator.randrange(-50, 50), {"queue": queue})
-                for queue in ("a", "b")
+                Observation(generator.randrange(-50, 50), {"queue": queue}) for queue in ("a", "b")
             ]
         ],
     )
@@ -125,7 +125,7 @@ def test_every_bin_of_every_window_equals_what_the_sdk_exported(deployment, seed
 
     def observe_total(_):
         total[0] += next(readings) * 1_000_003
-        return [sdk.Observation(total[0], {"phase": "prefill"})]
+        return [Observation(total[0], {"phase": "prefill"})]
 
     meter.create_observable_counter("otlp.steps", [observe_total])
     # Long enough for two bins of the finest tier at least.

@@ -31,13 +31,6 @@ def _send(
         sender.wait_acked()
 
 
-def _metric(process, name: str) -> float:
-    """The value of a metric without labels."""
-    _, body = processes.http_get(process.addresses["ops"], "/metrics")
-    (value,) = [line.split()[1] for line in body.splitlines() if line.split()[0] == name]
-    return float(value)
-
-
 def _check(deployment, truth: oracle.Oracle) -> None:
     deployment.wait_complete()
     compared = workload.check_every_window(deployment, truth, time.time_ns(), ("1h", "24h"))
@@ -95,7 +88,7 @@ def test_the_last_flush_before_a_graceful_stop_commits_everything(separate):
     for _ in range(20):
         separate.push(protos.ingest.PushRequest(samples=[one]))
     deadline = time.monotonic() + 10
-    while _metric(separate.aggregator, "weir_folded_samples_total") < 20:
+    while separate.aggregator.metric("weir_folded_samples_total") < 20:
         assert time.monotonic() < deadline, "the aggregator does not receive what was pushed"
     separate.aggregator.terminate()
     separate.collector.kill()
@@ -250,3 +243,27 @@ def test_a_silent_collector_is_listed_as_missing(work_dir, request):
         deployment.stop()
     finally:
         deployment.kill()
+
+
+def test_an_aggregator_whose_slots_were_taken_ends_and_its_successor_is_exact(separate, seed):
+    """A second aggregator on the same store fences the first, which ends by itself
+    instead of committing; started again, it takes the slots back."""
+    generator = random.Random(seed)
+    truth = oracle.Oracle()
+    _send(separate, truth, generator, 5)
+    intruder = processes.Process(
+        "weir-aggregator",
+        ["--store.url", separate.store_url, "--listen", "127.0.0.1:0"]
+        + ["--ops_listen", "127.0.0.1:0"],
+        separate.folder / "intruder.log",
+        ("aggregator", "ops"),
+    )
+    try:
+        intruder.start()
+        _send(separate, truth, generator, 5)
+        assert separate.aggregator.wait_exit(timeout=20) != 0
+        _send(separate, truth, generator, 5)
+        separate.aggregator.start()
+        _check(separate, truth)
+    finally:
+        intruder.kill()

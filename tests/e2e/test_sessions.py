@@ -283,6 +283,8 @@ def test_late_data_reaches_the_tiers_that_are_derived_already(own_deployment, se
         sender.wait_acked()
     own_deployment.wait_complete()
     workload.check_every_window(own_deployment, truth, time.time_ns())
+    assert own_deployment.aggregator.metric("weir_derivations_total") > 0
+    assert own_deployment.aggregator.metric("weir_late_rows_total") > 0
 
 
 def test_a_session_outlives_the_collector(separate, seed):

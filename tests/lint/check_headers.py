@@ -49,9 +49,12 @@ def _flags(name, commands):
         return commands[own]
     folder = name.rpartition("/")[0]
     while folder:
-        for source in sorted(commands):
-            if source.startswith(folder + "/"):
-                return commands[source]
+        neighbours = [source for source in sorted(commands) if source.startswith(folder + "/")]
+        if neighbours:
+            # A folder may build a core that sees less than its edges do.
+            return max((commands[source] for source in neighbours),
+                       key=lambda command: sum(word.startswith(("-I", "-isystem"))
+                                               for word in command[1]))
         folder = folder.rpartition("/")[0]
     return None
 

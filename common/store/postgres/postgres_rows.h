@@ -4,6 +4,7 @@
 // Thread safety: functions are called by one thread per session.
 #pragma once
 
+#include <charconv>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,21 @@
 #include "common/store/store.h"
 
 namespace weir::store {
+
+inline std::string_view TextOf(const pqxx::field& field) {
+  return {field.c_str(), static_cast<size_t>(field.size())};
+}
+
+// Numbers as the server writes them; from_chars also reads "NaN" and "Infinity".
+template <typename T>
+absl::Status Parse(const pqxx::field& field, T* value) {
+  const std::string_view text = TextOf(field);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    return absl::InternalError(absl::StrCat("postgres: not a number: ", std::string(text)));
+  }
+  return absl::OkStatus();
+}
 
 // An array literal for one parameter: {1,2,3}.
 class ArrayText {

@@ -1,14 +1,11 @@
 #include "common/store/postgres/postgres_snapshot.h"
 
 #include <algorithm>
-#include <charconv>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/int128_text.h"
 #include "common/base/status_macros.h"
 #include "common/store/postgres/postgres_rows.h"
-#include "common/store/transaction.h"
 
 namespace weir::store {
 namespace {
@@ -16,17 +13,14 @@ namespace {
 // Rows per FETCH: bounds what a query holds in memory to a few MiB.
 constexpr int kRowsPerFetch = 10'000;
 
-std::string_view TextOf(const pqxx::field& field) {
-  return {field.c_str(), static_cast<size_t>(field.size())};
-}
+int HexDigit(char c) { return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10; }
 
-// Numbers as the server writes them; from_chars also reads "NaN" and "Infinity".
-template <typename T>
-absl::Status Parse(const pqxx::field& field, T* value) {
-  const std::string_view text = TextOf(field);
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), *value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    return absl::InternalError(absl::StrCat("postgres: not a number: ", std::string(text)));
+// The server's digits are pairs of 0-9 and a-f.
+absl::Status DecodeHex(std::string_view hex, std::string* bytes) {
+  if (hex.size() % 2 != 0) return absl::InternalError("postgres: half a byte");
+  bytes->resize(hex.size() / 2);
+  for (size_t i = 0; i < bytes->size(); ++i) {
+    (*bytes)[i] = static_cast<char>(HexDigit(hex[2 * i]) << 4 | HexDigit(hex[2 * i + 1]));
   }
   return absl::OkStatus();
 }
@@ -58,85 +52,13 @@ absl::Status ParsePartial(const pqxx::row& from, PartialRow* row, std::string* s
   if (!from[15].is_null()) {
     const std::string_view hex = TextOf(from[15]);
     if (hex.substr(0, 2) != "\\x") return absl::InternalError("postgres: bytea is not in hex");
-    *sketch = absl::HexStringToBytes({hex.data() + 2, hex.size() - 2});
+    WEIR_RETURN_IF_ERROR(DecodeHex(hex.substr(2), sketch));
   }
   row->sketch = *sketch;
   return absl::OkStatus();
 }
 
 }  // namespace
-
-void ArrayText::Add(std::string_view text) {
-  std::string& out = Next();
-  out += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') out += '\\';
-    out += c;
-  }
-  out += '"';
-}
-
-absl::StatusOr<std::vector<SlotState>> ReadAllSlots(Session* session, int tier_count) {
-  std::vector<SlotState> slots;
-  WEIR_ASSIGN_OR_RETURN(
-      const pqxx::result states,
-      session->Exec("SELECT slot, epoch, commit_number FROM slots ORDER BY slot"));
-  for (const auto& row : states) {
-    SlotState state{.derived_until = std::vector<int64_t>(tier_count)};
-    WEIR_RETURN_IF_ERROR(Parse(row[0], &state.slot));
-    WEIR_RETURN_IF_ERROR(Parse(row[1], &state.epoch));
-    WEIR_RETURN_IF_ERROR(Parse(row[2], &state.commit_number));
-    slots.push_back(std::move(state));
-  }
-  WEIR_ASSIGN_OR_RETURN(
-      const pqxx::result derived,
-      session->Exec("SELECT slot, tier, extract(epoch FROM derived_until)::bigint"
-                    " FROM slot_tiers"));
-  for (const auto& row : derived) {
-    int slot = 0;
-    int tier = 0;
-    WEIR_RETURN_IF_ERROR(Parse(row[0], &slot));
-    WEIR_RETURN_IF_ERROR(Parse(row[1], &tier));
-    WEIR_RETURN_IF_ERROR(Parse(row[2], &slots[slot].derived_until[tier]));
-  }
-  return slots;
-}
-
-absl::StatusOr<std::vector<Watermark>> ReadAllWatermarks(Session* session) {
-  std::vector<Watermark> watermarks;
-  WEIR_ASSIGN_OR_RETURN(
-      const pqxx::result rows,
-      session->Exec("SELECT slot, wal_id, lsn, complete_until_unix_nano, heard_unix_nano"
-                    " FROM watermarks ORDER BY slot, wal_id"));
-  for (const auto& row : rows) {
-    Watermark watermark;
-    int64_t complete = 0;
-    int64_t heard = 0;
-    WEIR_RETURN_IF_ERROR(Parse(row[0], &watermark.slot));
-    WEIR_ASSIGN_OR_RETURN(watermark.wal_id, IdOfUuid<WalId>(TextOf(row[1])));
-    WEIR_RETURN_IF_ERROR(Parse(row[2], &watermark.lsn));
-    WEIR_RETURN_IF_ERROR(Parse(row[3], &complete));
-    WEIR_RETURN_IF_ERROR(Parse(row[4], &heard));
-    watermark.complete_until = TimeOfNanos(complete);
-    watermark.heard_time = TimeOfNanos(heard);
-    watermarks.push_back(watermark);
-  }
-  return watermarks;
-}
-
-absl::StatusOr<std::vector<int64_t>> ReadFloors(Session* session, const char* locking) {
-  WEIR_ASSIGN_OR_RETURN(
-      const pqxx::result rows,
-      session->Exec(absl::StrCat("SELECT extract(epoch FROM floor_time)::bigint FROM tiers"
-                                 " ORDER BY tier", locking)));
-  std::vector<int64_t> floors;
-  for (const auto& row : rows) {
-    int64_t floor = 0;
-    WEIR_RETURN_IF_ERROR(Parse(row[0], &floor));
-    floors.push_back(floor);
-  }
-  return floors;
-}
 
 PostgresSnapshot::~PostgresSnapshot() { store_.ReturnSession(std::move(session_)); }
 
@@ -202,11 +124,10 @@ absl::Status PostgresSnapshot::ReadPartials(
   // A statement that declares a cursor takes parameters like any other.
   const std::string cursor = absl::StrCat("partials_cursor_", ++cursor_count_);
   std::vector<std::string> params = {absl::StrCat(start), absl::StrCat(filter.end_seconds)};
-  std::string sql =
-      absl::StrCat("DECLARE ", cursor, " NO SCROLL CURSOR FOR SELECT ", kPartialColumns,
-                   " FROM partials_", filter.tier,
-                   " WHERE start_time >= to_timestamp($1::bigint)"
-                   " AND start_time < to_timestamp($2::bigint)");
+  std::string sql = absl::StrCat("DECLARE ", cursor, " NO SCROLL CURSOR FOR SELECT ",
+                                 kPartialColumns, " FROM partials_", filter.tier,
+                                 " WHERE start_time >= to_timestamp($1::bigint)"
+                                 " AND start_time < to_timestamp($2::bigint)");
   if (filter.slot.has_value()) {
     params.push_back(absl::StrCat(*filter.slot));
     absl::StrAppend(&sql, " AND slot = $", params.size(), "::int");

@@ -22,9 +22,8 @@ class PostgresSnapshot : public Snapshot {
   absl::StatusOr<std::vector<Watermark>> Watermarks() override;
   absl::StatusOr<std::vector<int64_t>> Floors() override;
   absl::StatusOr<std::vector<SeriesRow>> FindSeries(const SeriesFilter& filter) override;
-  absl::Status ReadPartials(
-      const PartialFilter& filter,
-      absl::FunctionRef<absl::Status(const PartialRow& row)> row) override;
+  absl::Status ReadPartials(const PartialFilter& filter,
+                            absl::FunctionRef<absl::Status(const PartialRow& row)> row) override;
 
  private:
   // A snapshot whose connection was lost cannot be had again.

@@ -21,10 +21,23 @@ namespace {
 
 // In the order of FormatPartial.
 const std::vector<std::string>& PartialColumns() {
-  static const auto* const columns = new std::vector<std::string>{
-      "start_time", "commit_number", "slot", "series_id", "count", "float_count",
-      "float_sum",  "min",           "max",  "mean",      "m2",    "first",
-      "last",       "first_unix_nano", "last_unix_nano", "integer_sum", "sketch"};
+  static const auto* const columns = new std::vector<std::string>{"start_time",
+                                                                  "commit_number",
+                                                                  "slot",
+                                                                  "series_id",
+                                                                  "count",
+                                                                  "float_count",
+                                                                  "float_sum",
+                                                                  "min",
+                                                                  "max",
+                                                                  "mean",
+                                                                  "m2",
+                                                                  "first",
+                                                                  "last",
+                                                                  "first_unix_nano",
+                                                                  "last_unix_nano",
+                                                                  "integer_sum",
+                                                                  "sketch"};
   return *columns;
 }
 
@@ -64,7 +77,8 @@ class PartialText {
     }
     fields_[16] = nullptr;
     if (!row.sketch.empty()) {
-      sketch_text_ = absl::StrCat("\\x", absl::BytesToHexString({row.sketch.data(), row.sketch.size()}));
+      sketch_text_ =
+          absl::StrCat("\\x", absl::BytesToHexString({row.sketch.data(), row.sketch.size()}));
       fields_[16] = sketch_text_.c_str();
     }
     return fields_;
@@ -128,8 +142,7 @@ absl::StatusOr<std::unique_ptr<Store>> PostgresStore::Open(PostgresOptions postg
   }
   WEIR_RETURN_IF_ERROR(status);
   WEIR_RETURN_IF_ERROR(store->writer_.BeginSnapshot());
-  const auto partitions =
-      store->writer_.Query("SELECT partition_seconds FROM tiers ORDER BY tier");
+  const auto partitions = store->writer_.Query("SELECT partition_seconds FROM tiers ORDER BY tier");
   store->writer_.Rollback();
   WEIR_RETURN_IF_ERROR(partitions.status());
   for (size_t tier = 0; tier < partitions->size(); ++tier) {
@@ -153,9 +166,7 @@ absl::Status PostgresStore::CreateSchema() {
     }
     status = found.status();
     if (status.ok()) {
-      // format() quotes the name as an identifier on the server.
-      status = writer_.Execute("DO $$ BEGIN EXECUTE format('CREATE SCHEMA %I', " + literal +
-                               "); END $$");
+      status = writer_.Execute("CREATE SCHEMA " + QuoteIdentifier(postgres_options_.schema));
     }
     if (status.ok()) status = writer_.Commit();
     if (status.ok()) return status;
@@ -167,7 +178,9 @@ absl::Status PostgresStore::CreateSchema() {
 
 absl::StatusOr<Claimed> PostgresStore::ReadClaimed(const std::vector<int>& slots) {
   Claimed claimed;
-  const auto wanted = [&](int slot) { return std::binary_search(slots.begin(), slots.end(), slot); };
+  const auto wanted = [&](int slot) {
+    return std::binary_search(slots.begin(), slots.end(), slot);
+  };
   WEIR_ASSIGN_OR_RETURN(auto states, ReadAllSlots(&writer_, options_.tiers.size()));
   for (SlotState& state : states) {
     if (wanted(state.slot)) claimed.slots.push_back(std::move(state));
@@ -218,8 +231,8 @@ absl::StatusOr<Claimed> PostgresStore::ReadSlots(const std::vector<int>& slots) 
 absl::Status PostgresStore::EnsurePartitions(const Transaction& t) {
   std::pair<int, int64_t> known{-1, 0};
   for (const PartialRow& row : t.partials) {
-    const std::pair<int, int64_t> key{
-        row.tier, AlignDown(row.start_seconds, partition_seconds_[row.tier])};
+    const std::pair<int, int64_t> key{row.tier,
+                                      AlignDown(row.start_seconds, partition_seconds_[row.tier])};
     if (key == known) continue;
     if (!partitions_.contains(key)) {
       WEIR_RETURN_IF_ERROR(CreatePartition(key.first, key.second));
@@ -256,8 +269,7 @@ absl::Status PostgresStore::CreatePartition(int tier, int64_t start_seconds) {
     // Somebody may have made it at the same moment; then the second look finds it.
     writer_.Rollback();
   }
-  return absl::Status(status.code(),
-                      absl::StrCat("partition ", partition, ": ", status.message()));
+  return absl::Status(status.code(), absl::StrCat("partition ", partition, ": ", status.message()));
 }
 
 absl::StatusOr<CommitResult> PostgresStore::Commit(const Transaction& t) {
@@ -347,15 +359,14 @@ absl::StatusOr<bool> PostgresStore::AdvanceWatermarks(const Transaction& t) {
                   params)
             .status());
   }
-  WEIR_ASSIGN_OR_RETURN(
-      const pqxx::result updated,
-      writer_.Exec(absl::StrCat("UPDATE watermarks w SET lsn = v.new_lsn,"
-                                " complete_until_unix_nano = v.complete_until,"
-                                " heard_unix_nano = v.heard FROM",
-                                kValues,
-                                " WHERE w.slot = v.slot AND w.wal_id = v.wal_id"
-                                " AND w.lsn = v.old_lsn"),
-                   params));
+  WEIR_ASSIGN_OR_RETURN(const pqxx::result updated,
+                        writer_.Exec(absl::StrCat("UPDATE watermarks w SET lsn = v.new_lsn,"
+                                                  " complete_until_unix_nano = v.complete_until,"
+                                                  " heard_unix_nano = v.heard FROM",
+                                                  kValues,
+                                                  " WHERE w.slot = v.slot AND w.wal_id = v.wal_id"
+                                                  " AND w.lsn = v.old_lsn"),
+                                     params));
   return static_cast<size_t>(updated.affected_rows()) == t.watermarks.size();
 }
 
@@ -422,8 +433,8 @@ absl::Status PostgresStore::CopyPartials(const Transaction& t) {
   PartialText text;
   for (int tier = 0; tier < options_.tiers.size(); ++tier) {
     if (!present[tier]) continue;
-    WEIR_RETURN_IF_ERROR(writer_.Copy(
-        absl::StrCat("partials_", tier), PartialColumns(), [&](CopyWriter* writer) {
+    WEIR_RETURN_IF_ERROR(
+        writer_.Copy(absl::StrCat("partials_", tier), PartialColumns(), [&](CopyWriter* writer) {
           for (const PartialRow& row : t.partials) {
             if (row.tier == tier) writer->Write(text.Format(row, commit_numbers[row.slot]));
           }
@@ -449,8 +460,8 @@ absl::StatusOr<int64_t> PostgresStore::RaiseFloor(int tier, int64_t floor_second
                      " FROM slot_tiers WHERE tier = $1::int",
                      {absl::StrCat(tier + 1)}));
     const int64_t current = row[0][0].as<int64_t>();
-    const int64_t floor = RaisedFloor(options_.tiers, tier, current, floor_seconds,
-                                      lowest[0][0].as<int64_t>());
+    const int64_t floor =
+        RaisedFloor(options_.tiers, tier, current, floor_seconds, lowest[0][0].as<int64_t>());
     if (floor == current) return floor;
     WEIR_RETURN_IF_ERROR(writer_
                              .Exec("UPDATE tiers SET floor_time = to_timestamp($2::bigint)"
@@ -472,9 +483,11 @@ absl::StatusOr<bool> PostgresStore::DropBelowFloor(int tier, int64_t max_rows) {
   const std::string table = absl::StrCat("partials_", tier);
   WEIR_RETURN_IF_ERROR(writer_.BeginSnapshot());
   const auto look = [&]() -> absl::StatusOr<std::vector<std::vector<std::string>>> {
-    return writer_.Query(absl::StrCat("SELECT c.relname FROM pg_inherits i"
-                                      " JOIN pg_class c ON c.oid = i.inhrelid"
-                                      " WHERE i.inhparent = '", table, "'::regclass"));
+    return writer_.Query(
+        absl::StrCat("SELECT c.relname FROM pg_inherits i"
+                     " JOIN pg_class c ON c.oid = i.inhrelid"
+                     " WHERE i.inhparent = '",
+                     table, "'::regclass"));
   };
   const auto names = look();
   const auto floors = ReadFloors(&writer_);

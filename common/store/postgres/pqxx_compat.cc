@@ -101,11 +101,20 @@ void AppendEscaped(const char* field, std::string* line) {
   }
   for (; *field != '\0'; ++field) {
     switch (*field) {
-      case '\\': *line += "\\\\"; break;
-      case '\t': *line += "\\t"; break;
-      case '\n': *line += "\\n"; break;
-      case '\r': *line += "\\r"; break;
-      default: *line += *field;
+      case '\\':
+        *line += "\\\\";
+        break;
+      case '\t':
+        *line += "\\t";
+        break;
+      case '\n':
+        *line += "\\n";
+        break;
+      case '\r':
+        *line += "\\r";
+        break;
+      default:
+        *line += *field;
     }
   }
 }
@@ -127,6 +136,19 @@ void CopyWriter::Write(const CopyRow& fields) {
 }
 
 #endif
+
+std::string SqlStateOf(const pqxx::sql_error& error) {
+  if (!error.sqlstate().empty()) return error.sqlstate();
+  if (dynamic_cast<const pqxx::insufficient_privilege*>(&error)) return "42501";
+  if (dynamic_cast<const pqxx::undefined_table*>(&error)) return "42P01";
+  if (dynamic_cast<const pqxx::undefined_column*>(&error)) return "42703";
+  if (dynamic_cast<const pqxx::undefined_function*>(&error)) return "42883";
+  if (dynamic_cast<const pqxx::syntax_error*>(&error)) return "42601";
+  if (dynamic_cast<const pqxx::data_exception*>(&error)) return "22000";
+  if (dynamic_cast<const pqxx::check_violation*>(&error)) return "23514";
+  if (dynamic_cast<const pqxx::integrity_constraint_violation*>(&error)) return "23000";
+  return "";
+}
 
 CopyWriter::~CopyWriter() = default;
 

@@ -22,6 +22,10 @@ std::unique_ptr<pqxx::connection> Connect(const std::string& conninfo);
 pqxx::result ExecParams(pqxx::transaction_base* tx, const std::string& sql,
                         const std::vector<std::string>& params);
 
+// The error's SQLSTATE, or of one that has lost it (6.4 throws some types without)
+// the one its type stands for; empty when neither tells.
+std::string SqlStateOf(const pqxx::sql_error& error);
+
 // One row of text fields, each ending with NUL; nullptr is NULL.
 inline constexpr int kCopyColumns = 17;
 using CopyRow = std::array<const char*, kCopyColumns>;

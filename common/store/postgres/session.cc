@@ -15,11 +15,12 @@ constexpr int kOldestServer = 120000;
 
 // Adds the defaults an operator has not set.
 std::string WithDefaults(std::string conninfo) {
-  const bool uri = absl::StartsWith(conninfo, "postgres://") ||
-                   absl::StartsWith(conninfo, "postgresql://");
-  constexpr std::pair<const char*, const char*> kDefaults[] = {
-      {"connect_timeout", "5"}, {"tcp_user_timeout", "15000"}, {"application_name", "weir"},
-      {"client_encoding", "UTF8"}};
+  const bool uri =
+      absl::StartsWith(conninfo, "postgres://") || absl::StartsWith(conninfo, "postgresql://");
+  constexpr std::pair<const char*, const char*> kDefaults[] = {{"connect_timeout", "5"},
+                                                               {"tcp_user_timeout", "15000"},
+                                                               {"application_name", "weir"},
+                                                               {"client_encoding", "UTF8"}};
   for (const auto& [key, value] : kDefaults) {
     if (absl::StrContains(conninfo, absl::StrCat(key, "="))) continue;
     const char* const separator = !uri ? " " : absl::StrContains(conninfo, "?") ? "&" : "?";
@@ -37,15 +38,13 @@ bool RefusedForGood(const std::string& text) {
           absl::StrContains(text, "does not exist"));
 }
 
+std::string OneLine(const std::string& text) { return absl::StrReplaceAll(text, {{"\n", " "}}); }
+
+}  // namespace
+
 std::string QuoteIdentifier(const std::string& name) {
   return absl::StrCat("\"", absl::StrReplaceAll(name, {{"\"", "\"\""}}), "\"");
 }
-
-std::string OneLine(const std::string& text) {
-  return absl::StrReplaceAll(text, {{"\n", " "}});
-}
-
-}  // namespace
 
 Session::~Session() { Disconnect(); }
 
@@ -68,7 +67,7 @@ absl::Status Session::Guard(const std::string& what, absl::FunctionRef<void()> b
     return absl::OkStatus();
   } catch (const pqxx::sql_error& error) {
     text = error.what();
-    state = error.sqlstate();
+    state = SqlStateOf(error);
   } catch (const pqxx::usage_error& error) {
     Disconnect();
     return absl::InternalError(absl::StrCat("postgres: ", what, ": ", error.what()));
@@ -87,8 +86,8 @@ absl::Status Session::Guard(const std::string& what, absl::FunctionRef<void()> b
   if (open && (state_class == "22" || state_class == "23")) {
     return absl::InvalidArgumentError(message);
   }
-  if (open && (state_class == "28" || state_class == "3D" || state_class == "3F" ||
-               state_class == "42")) {
+  if (open &&
+      (state_class == "28" || state_class == "3D" || state_class == "3F" || state_class == "42")) {
     return absl::FailedPreconditionError(message);
   }
   Disconnect();
@@ -117,9 +116,9 @@ absl::Status Session::ConnectIfNeeded() {
     encoding = row[0][2].c_str();
   }));
   if (server_version_ < kOldestServer) {
-    const std::string text = absl::StrCat("postgres: the server is version ",
-                                          server_version_ / 10000, ", weir needs ",
-                                          kOldestServer / 10000, " or later");
+    const std::string text =
+        absl::StrCat("postgres: the server is version ", server_version_ / 10000, ", weir needs ",
+                     kOldestServer / 10000, " or later");
     Disconnect();
     return absl::FailedPreconditionError(text);
   }

@@ -37,6 +37,9 @@ struct PostgresOptions {
   absl::Duration lock_timeout = absl::Seconds(10);
 };
 
+// `name` as an SQL identifier, quotes included.
+std::string QuoteIdentifier(const std::string& name);
+
 class Session : public SchemaSession {
  public:
   explicit Session(const PostgresOptions& options) : options_(options) {}

@@ -21,9 +21,8 @@ class SqliteSnapshot : public Snapshot {
   absl::StatusOr<std::vector<Watermark>> Watermarks() override;
   absl::StatusOr<std::vector<int64_t>> Floors() override;
   absl::StatusOr<std::vector<SeriesRow>> FindSeries(const SeriesFilter& filter) override;
-  absl::Status ReadPartials(
-      const PartialFilter& filter,
-      absl::FunctionRef<absl::Status(const PartialRow& row)> row) override;
+  absl::Status ReadPartials(const PartialFilter& filter,
+                            absl::FunctionRef<absl::Status(const PartialRow& row)> row) override;
 
  private:
   SqliteStore& store_;

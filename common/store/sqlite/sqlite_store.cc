@@ -104,7 +104,9 @@ absl::Status SqliteStore::PrepareStatements() {
 
 absl::StatusOr<Claimed> SqliteStore::ReadClaimed(const std::vector<int>& slots) {
   Claimed claimed;
-  const auto wanted = [&](int slot) { return std::binary_search(slots.begin(), slots.end(), slot); };
+  const auto wanted = [&](int slot) {
+    return std::binary_search(slots.begin(), slots.end(), slot);
+  };
   WEIR_ASSIGN_OR_RETURN(auto states, ReadAllSlots(writer_.get(), options_.tiers.size()));
   for (SlotState& state : states) {
     if (wanted(state.slot)) claimed.slots.push_back(std::move(state));
@@ -327,11 +329,10 @@ absl::StatusOr<bool> SqliteStore::DropBelowFloor(int tier, int64_t max_rows) {
   const auto drop = [&]() -> absl::StatusOr<bool> {
     WEIR_ASSIGN_OR_RETURN(const std::vector<int64_t> floors, ReadFloors(writer_.get()));
     // The key of the first row that stays, so the delete is one range of the tree.
-    WEIR_ASSIGN_OR_RETURN(
-        Statement edge,
-        writer_->Prepare(absl::StrCat(
-            "SELECT start_seconds, slot, series_id, commit_number FROM ", table,
-            " WHERE start_seconds < ? ORDER BY 1, 2, 3, 4 LIMIT 1 OFFSET ?")));
+    WEIR_ASSIGN_OR_RETURN(Statement edge,
+                          writer_->Prepare(absl::StrCat(
+                              "SELECT start_seconds, slot, series_id, commit_number FROM ", table,
+                              " WHERE start_seconds < ? ORDER BY 1, 2, 3, 4 LIMIT 1 OFFSET ?")));
     edge.Bind(0, floors[tier]);
     edge.Bind(1, max_rows);
     WEIR_ASSIGN_OR_RETURN(const bool more, edge.Step());

@@ -1,0 +1,489 @@
+#include "tests/simulation/collector_node.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace weir::simulation {
+namespace {
+
+using collector::AckLevel;
+using collector::Submitted;
+using collector::SubmitResult;
+using collector::Waiter;
+
+constexpr absl::Duration kTickInterval = absl::Milliseconds(50);
+constexpr absl::Duration kHouseKeepingInterval = absl::Milliseconds(300);
+
+collector::Limits AdmissionLimits() {
+  collector::Limits limits;
+  limits.max_future = absl::Hours(1);  // further than any clock jumps
+  return limits;
+}
+
+}  // namespace
+
+struct CollectorNode::Process {
+  std::unique_ptr<wal::Wal> log;
+  std::unique_ptr<collector::SeriesTable> series;
+  std::unique_ptr<collector::LogWriter> writer;
+  std::unique_ptr<collector::SessionCore> sessions;
+  std::unique_ptr<collector::BatchBuilder> builder;
+  std::unique_ptr<collector::Sender> sender;
+
+  // The group on its way to the disk.
+  bool busy = false;
+  collector::Group group;
+  collector::Written written;
+  bool told_early = false;  // by a mutant
+
+  uint64_t committed_lsn = 0;
+  absl::Time next_house_keeping = absl::InfinitePast();
+  std::vector<uint64_t> announced;  // to the sender's thread
+  std::vector<uint64_t> trimmed;
+  std::vector<Push> pushes;
+};
+
+CollectorNode::CollectorNode(Environment& env, Network& network, Surroundings& surroundings,
+                             int number)
+    : env_(env),
+      network_(network),
+      surroundings_(surroundings),
+      name_(StrCat("collector ", number)),
+      slot_lsns_(static_cast<size_t>(env.profile.slot_count)) {
+  wal_id_ = {.high = env_.random(), .low = env_.random() | 1};
+}
+
+CollectorNode::~CollectorNode() = default;
+
+void CollectorNode::After(absl::Duration delay, Kind kind) {
+  env_.queue.After(delay, *this, {.kind = kind, .a = generation_});
+}
+
+void CollectorNode::Start() { Restart(); }
+
+// --- Life and death ----------------------------------------------------------
+
+void CollectorNode::Crash(bool power_loss) {
+  if (process_ == nullptr) return;
+  if (env_.trace) {
+    env_.Trace(name_, power_loss ? "loses power" : "crashes", ", durable ",
+               process_->log->durable_lsn());
+  }
+  ++env_.counts.crashes;
+  ++generation_;
+  for (Push& push : process_->pushes) {
+    if (push.lsn != 0) written_pushes_.push_back(std::move(push));
+  }
+  env_.counts.stalls += process_->sender->counts().stalls;
+  if (power_loss) {
+    ++env_.counts.power_losses;
+    disk_.PowerLoss(env_.random);
+  } else {
+    disk_.Crash();
+  }
+  disk_.ClearFaults();
+  process_.reset();
+  network_.Forget(*this);
+  upstream_ = 0;
+  After(env_.Between(absl::Milliseconds(10), absl::Seconds(2)), kRestart);
+}
+
+// Production ends with WEIR_CHECK_OK.
+void CollectorNode::Die(const absl::Status& why) {
+  if (env_.trace) env_.Trace(name_, "dies: ", why.ToString());
+  ++env_.counts.fsync_failures;
+  // The operator's next step may well be to turn the machine off and on.
+  Crash(/*power_loss=*/env_.random.OneIn(3));
+}
+
+void CollectorNode::FailNextSync() {
+  if (process_ == nullptr) return;
+  using Kind = test::SimDisk::Fault::Kind;
+  constexpr Kind kKinds[] = {Kind::kFail, Kind::kFailAfter, Kind::kPartial, Kind::kLie};
+  disk_.FailNth(test::SimDisk::Operation::kSync, 1,
+                {.kind = kKinds[env_.random.Below(4)], .bytes = env_.random.Below(2048)});
+}
+
+void CollectorNode::Restart() {
+  auto process = std::make_unique<Process>();
+  auto log = wal::Wal::Open({.directory = "/wal",
+                             .new_id = wal_id_,
+                             .application_tag = "simulation",
+                             .segment_bytes = env_.profile.segment_bytes,
+                             .quota_bytes = env_.profile.quota_bytes,
+                             .mutant = env_.mutant},
+                            disk_);
+  if (!log.ok()) {
+    env_.Break(StrCat(name_, " cannot open its log: ", log.status().ToString()));
+    return;
+  }
+  process->log = *std::move(log);
+  wal_id_ = process->log->id();
+  if (process->log->recovery().torn_bytes > 0) ++env_.counts.torn_tails;
+  process->series = std::make_unique<collector::SeriesTable>(env_.profile.slot_count, 1000);
+  const collector::SessionLimits limits = {
+      .max_queued_bytes = env_.profile.max_queued_bytes};
+  auto writer = collector::LogWriter::Open(*process->log, *process->series, limits.lifetimes,
+                                           env_.mutant);
+  if (!writer.ok()) {
+    env_.Break(StrCat(name_, " cannot read its log: ", writer.status().ToString()));
+    return;
+  }
+  process->writer = *std::move(writer);
+  process->sessions = std::make_unique<collector::SessionCore>(limits, env_.mutant);
+  process->sessions->Restore(process->writer->recovered().sessions);
+  process->builder = std::make_unique<collector::BatchBuilder>(*process->series);
+  process->sender = std::make_unique<collector::Sender>(
+      collector::SenderOptions{.slot_count = env_.profile.slot_count,
+                               .collector = name_,
+                               .heartbeat_interval = absl::Milliseconds(200),
+                               .stall_timeout = absl::Seconds(4),
+                               .greeting_timeout = absl::Seconds(2),
+                               .min_reconnect_delay = absl::Milliseconds(50),
+                               .max_reconnect_delay = absl::Seconds(1),
+                               .mutant = env_.mutant},
+      *process->log, process->writer->recovered().slot_last,
+      process->writer->trimmed_slot_last(), *this);
+  const uint64_t durable = process->log->durable_lsn();
+  if (env_.trace) {
+    env_.Trace(name_, "starts, durable ", durable, ", trimmed ", process->log->trim_lsn(),
+               ", torn bytes ", process->log->recovery().torn_bytes);
+  }
+  for (std::vector<uint64_t>& lsns : slot_lsns_) {
+    while (!lsns.empty() && lsns.back() > durable) lsns.pop_back();
+  }
+  process_ = std::move(process);
+  ResolvePushes(durable);
+  After(kTickInterval, kTick);
+  After(kHouseKeepingInterval, kHouseKeep);
+}
+
+// The frames that survived say which pushes count that nobody was told of.
+void CollectorNode::ResolvePushes(uint64_t durable_lsn) {
+  for (const Push& push : written_pushes_) {
+    if (push.lsn <= durable_lsn) env_.oracle.Expect(push.batch);
+  }
+  written_pushes_.clear();
+}
+
+bool CollectorNode::settled() const {
+  if (process_ == nullptr || process_->busy || !process_->sessions->idle()) return false;
+  const wal::Wal& log = *process_->log;
+  return process_->sender->committed_lsn() == log.durable_lsn() &&
+         log.oldest_segment_last_lsn() == 0;
+}
+
+std::string CollectorNode::Describe() const {
+  if (process_ == nullptr) return StrCat(name_, " is down");
+  const wal::Wal& log = *process_->log;
+  return StrCat(name_, ": durable ", log.durable_lsn(), ", committed ",
+                process_->sender->committed_lsn(), ", trimmed ", log.trim_lsn(),
+                ", oldest segment ends at ", log.oldest_segment_last_lsn(), ", queued ",
+                process_->sessions->queued_bytes(), process_->busy ? ", writing" : "",
+                process_->sender->streaming() ? ", streaming" : "");
+}
+
+// --- Clients -----------------------------------------------------------------
+
+void CollectorNode::OnRequest(LinkId link, const ClientRequest& request) {
+  if (request.kind == ClientRequest::Kind::kBatch) {
+    Submit(link, request);
+    return;
+  }
+  // As BatchStream::OnOpen.
+  const std::optional<uint64_t> last = process_->sessions->LastSequence(request.session->id);
+  const bool unknown = request.session->sequence > last.value_or(0);
+  network_.Send(link, *this,
+                ClientReply{.kind = unknown ? ClientReply::Kind::kSessionUnknown
+                                            : ClientReply::Kind::kOpened,
+                            .number = last.value_or(0)});
+}
+
+void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
+  collector::BatchBuilder& builder = *process_->builder;
+  builder.Start(AdmissionLimits(), Clock());
+  for (const SimulatedSample& sample : request.batch->samples) {
+    const collector::SeriesHandle handle =
+        process_->series->Intern(env_.oracle.series(sample.series));
+    if (!builder.AddInteger(handle, sample.event_unix_nano, sample.value)) {
+      env_.Break("a sample was not admitted");
+    }
+  }
+  const Submitted submitted = process_->sessions->Submit(
+      {.waiter = {.connection = link, .sequence = request.number, .level = request.level},
+       .session = request.session,
+       .batch = builder.Build()});
+  if (env_.trace) {
+    env_.Trace(name_, "batch ", request.batch->id, " (", request.number, "): ",
+               static_cast<int>(submitted.result));
+  }
+  switch (submitted.result) {
+    case SubmitResult::kQueued:
+      if (!request.session.has_value()) {
+        process_->pushes.push_back(
+            {.link = link, .number = request.number, .batch = request.batch});
+      }
+      break;
+    case SubmitResult::kDuplicate:
+      ++env_.counts.repeats;
+      break;
+    case SubmitResult::kRewind:
+    case SubmitResult::kOverloaded:
+    case SubmitResult::kLogFull:
+    case SubmitResult::kTooManySessions: {
+      ++env_.counts.rewinds;
+      const bool stream =
+          request.session.has_value() && request.session->lifetime == frame::Lifetime::kSession;
+      network_.Send(link, *this,
+                    ClientReply{.kind = stream ? ClientReply::Kind::kRewind
+                                               : ClientReply::Kind::kRefused,
+                                .number = stream ? submitted.next_sequence : request.number,
+                                .delay = submitted.result == SubmitResult::kRewind
+                                             ? absl::ZeroDuration()
+                                             : absl::Milliseconds(50)});
+      return;
+    }
+  }
+  WakeLogThread();
+}
+
+void CollectorNode::TellWaiters(const std::vector<Waiter>& waiters) {
+  for (const Waiter& waiter : waiters) {
+    std::erase_if(process_->pushes, [&](const Push& push) {
+      const bool told = push.link == waiter.connection && push.number == waiter.sequence;
+      if (told) env_.oracle.Expect(push.batch);
+      return told;
+    });
+    network_.Send(waiter.connection, *this,
+                  ClientReply{.kind = ClientReply::Kind::kAcked, .number = waiter.sequence});
+  }
+}
+
+// --- The log thread ----------------------------------------------------------
+
+void CollectorNode::WakeLogThread() {
+  if (process_->busy || process_->sessions->idle()) return;
+  process_->busy = true;
+  After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(2)), kWrite);
+}
+
+void CollectorNode::Write() {
+  Process& process = *process_;
+  if (process.group.empty()) process.group = process.sessions->Take(env_.profile.max_group_bytes);
+  const std::vector<uint64_t> before = process.writer->slot_last();
+  const auto written = process.writer->Write(process.group, Clock());
+  RecordFrames(before);
+  if (absl::IsResourceExhausted(written.status())) {
+    HouseKeep();
+    if (process_ != nullptr) After(absl::Milliseconds(100), kWrite);
+    return;
+  }
+  if (!written.ok()) {
+    Die(written.status());
+    return;
+  }
+  process.written = *written;
+  for (const Waiter& waiter : process.group.waiters) {
+    for (Push& push : process.pushes) {
+      if (push.link == waiter.connection && push.number == waiter.sequence) {
+        push.lsn = written->lsn;
+      }
+    }
+  }
+  if (env_.trace) {
+    env_.Trace(name_, "writes lsn ", written->lsn, " with ", process.group.batches.size(),
+               " batches");
+  }
+  if (env_.mutant == Mutant::kAckBeforeSync) {
+    process.told_early = true;
+    TellWaiters(process.sessions->OnDurable(process.group, written->lsn, written->seal_time));
+  }
+  After(env_.Between(absl::Microseconds(50), env_.profile.max_sync_time), kSync);
+}
+
+void CollectorNode::RecordFrames(const std::vector<uint64_t>& before) {
+  const std::vector<uint64_t>& after = process_->writer->slot_last();
+  for (size_t i = 0; i < after.size(); ++i) {
+    if (after[i] != before[i]) slot_lsns_[i].push_back(after[i]);
+  }
+}
+
+void CollectorNode::Sync() {
+  if (const absl::Status synced = process_->log->Sync(); !synced.ok()) {
+    Die(synced);
+    return;
+  }
+  After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(3)), kTell);
+}
+
+void CollectorNode::Tell() {
+  Process& process = *process_;
+  std::vector<Waiter> told;
+  if (!std::exchange(process.told_early, false)) {
+    told = process.sessions->OnDurable(std::move(process.group), process.written.lsn,
+                                       process.written.seal_time);
+  }
+  const std::vector<Waiter> committed = process.sessions->OnCommitted(process.committed_lsn);
+  told.insert(told.end(), committed.begin(), committed.end());
+  process.group = {};
+  told_.push_back({.receive_time = ReceiveTime(), .lsn = process.written.lsn});
+  TellWaiters(told);
+  if (process.announced != process.writer->slot_last()) {
+    process.announced = process.writer->slot_last();
+    After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(20)), kNotice);
+  }
+  process.busy = false;
+  if (Clock() >= process.next_house_keeping) HouseKeep();
+  if (process_ != nullptr) WakeLogThread();
+}
+
+void CollectorNode::HouseKeep() {
+  Process& process = *process_;
+  process.next_house_keeping = Clock() + kHouseKeepingInterval;
+  const collector::SessionTable now = process.sessions->VolatileSessions();
+  process.sessions->Expire(Clock());
+  const auto trimmed = process.writer->Trim(
+      process.committed_lsn, Clock(),
+      env_.mutant == Mutant::kVolatileSessionsAtTrim ? &now : nullptr);
+  if (!trimmed.ok()) {
+    Die(trimmed.status());
+    return;
+  }
+  if (*trimmed) {
+    ++env_.counts.trims;
+    process.trimmed = process.writer->trimmed_slot_last();
+    After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(20)), kTrimNotice);
+    if (env_.mutant == Mutant::kNone) CheckCommitted(process.log->trim_lsn(), "trimmed");
+  }
+  const uint64_t quota = env_.profile.quota_bytes;
+  process.sessions->set_log_full(quota > 0 && process.log->bytes() * 10 >= quota * 9);
+}
+
+// --- The sender's thread -----------------------------------------------------
+
+void CollectorNode::Connect() {
+  upstream_ = network_.Open(*this, surroundings_.Aggregator());
+  if (env_.trace) env_.Trace(name_, "connects, link ", upstream_);
+}
+
+void CollectorNode::Send(const delivery::FromCollector& message) {
+  if (!env_.healed && static_cast<int>(env_.random.Below(10'000)) < env_.profile.messages_dropped) {
+    ++env_.counts.dropped_messages;
+    if (env_.trace) env_.Trace(name_, "a message to the aggregator is dropped");
+    return;
+  }
+  if (env_.trace) {
+    if (const auto* frame = std::get_if<delivery::Frame>(&message)) {
+      env_.Trace(name_, "sends frame ", frame->lsn);
+    }
+  }
+  network_.Send(upstream_, *this, ToAggregator(message));
+}
+
+void CollectorNode::Disconnect(const absl::Status& why) {
+  if (env_.trace) env_.Trace(name_, "disconnects: ", why.ToString());
+  network_.Break(upstream_);
+}
+
+void CollectorNode::Committed(uint64_t lsn) {
+  if (env_.trace) env_.Trace(name_, "committed ", lsn);
+  CheckCommitted(lsn, "told to be committed");
+  process_->committed_lsn = std::max(process_->committed_lsn, lsn);
+  TellWaiters(process_->sessions->OnCommitted(lsn));
+}
+
+void CollectorNode::Problem(const absl::Status& what) {
+  env_.Break(StrCat(name_, " reports: ", what.ToString()));
+}
+
+// --- What must hold ----------------------------------------------------------
+
+bool CollectorNode::CommittedUpTo(uint64_t lsn) const {
+  for (size_t slot = 0; slot < slot_lsns_.size(); ++slot) {
+    const std::vector<uint64_t>& lsns = slot_lsns_[slot];
+    const auto after = std::upper_bound(lsns.begin(), lsns.end(), lsn);
+    if (after == lsns.begin()) continue;
+    if (surroundings_.CommittedLsn(wal_id_, static_cast<int>(slot)) < *std::prev(after)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void CollectorNode::CheckCommitted(uint64_t lsn, std::string_view what) {
+  if (!CommittedUpTo(lsn)) env_.Break(StrCat(name_, ": lsn ", lsn, " is ", what, ", but is not"));
+}
+
+// The clock as a client may think of it: it does not go back.
+absl::Time CollectorNode::ReceiveTime() {
+  high_clock_ = std::max(high_clock_, Clock());
+  return high_clock_;
+}
+
+bool CollectorNode::CompleteUntil(absl::Time before) const {
+  const auto after =
+      std::lower_bound(told_.begin(), told_.end(), before,
+                       [](const Told& told, absl::Time time) { return told.receive_time < time; });
+  return after == told_.begin() || CommittedUpTo(std::prev(after)->lsn);
+}
+
+// --- Events ------------------------------------------------------------------
+
+void CollectorNode::OnEvent(const Event& event) {
+  if (event.a != generation_) return;
+  if (env_.now() < paused_until) {
+    env_.queue.At(paused_until, *this, event);
+    return;
+  }
+  ReceiveTime();
+  switch (static_cast<Kind>(event.kind)) {
+    case kRestart:
+      Restart();
+      return;
+    case kWrite:
+      Write();
+      return;
+    case kSync:
+      Sync();
+      return;
+    case kTell:
+      Tell();
+      return;
+    case kNotice:
+      process_->sender->OnDurable(process_->announced, Clock());
+      return;
+    case kTrimNotice:
+      process_->sender->OnTrimmed(process_->trimmed);
+      return;
+    case kHouseKeep:
+      After(kHouseKeepingInterval, kHouseKeep);
+      if (!process_->busy) HouseKeep();
+      return;
+    case kTick:
+      After(kTickInterval, kTick);
+      process_->sender->OnTick(Clock());
+      return;
+  }
+}
+
+void CollectorNode::OnLinkOpened(LinkId link) {
+  if (link == upstream_) process_->sender->OnConnected(Clock());
+}
+
+void CollectorNode::OnLinkMessage(LinkId link, const Message& message) {
+  if (process_ == nullptr) return;
+  ReceiveTime();
+  if (const auto* request = std::get_if<ClientRequest>(&message)) {
+    OnRequest(link, *request);
+  } else if (link == upstream_) {
+    process_->sender->OnMessage(std::get<delivery::FromAggregator>(message), Clock());
+  }
+}
+
+void CollectorNode::OnLinkClosed(LinkId link) {
+  if (process_ == nullptr || link != upstream_) return;
+  upstream_ = 0;
+  process_->sender->OnClosed(absl::UnavailableError("the connection broke"), Clock());
+}
+
+}  // namespace weir::simulation
