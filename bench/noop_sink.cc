@@ -11,7 +11,9 @@
 // whoever is compared with it.
 #include <grpcpp/grpcpp.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -32,15 +34,20 @@ constexpr char kBatchTag = 2 << 3 | 2;
 constexpr char kSequenceTag = 1 << 3 | 0;
 
 // The sequence of a batch; 0 for any other message. protobuf writes fields in
-// the order of their numbers, so it is in the first bytes.
+// the order of their numbers, so it is in the first bytes, whichever slices they
+// lie in.
 int64_t SequenceOf(const grpc::ByteBuffer& message) {
-  grpc::Slice slice;
-  if (!message.TrySingleSlice(&slice).ok()) {
-    std::vector<grpc::Slice> slices;
-    if (!message.Dump(&slices).ok() || slices.empty()) return 0;
-    slice = slices.front();
+  std::vector<grpc::Slice> slices;
+  if (!message.Dump(&slices).ok()) return 0;
+  char head[32];
+  size_t size = 0;
+  for (const grpc::Slice& slice : slices) {
+    const size_t length = std::min(slice.size(), sizeof head - size);
+    std::memcpy(head + size, slice.begin(), length);
+    size += length;
+    if (size == sizeof head) break;
   }
-  ByteReader reader(std::string_view(reinterpret_cast<const char*>(slice.begin()), slice.size()));
+  ByteReader reader(std::string_view(head, size));
   if (reader.Fixed<char>() != kBatchTag) return 0;
   reader.Varint();
   if (reader.Fixed<char>() != kSequenceTag) return 0;

@@ -2,7 +2,7 @@
 // log and its recovery. CPU time of this process, kernel included, unless the
 // unit says otherwise; each figure is the median of several rounds.
 //
-//   weir-bench-pieces --directory=DIR [--rounds=5] [--recovery_mib=1024]
+//   weir-bench-pieces --directory=DIR [--rounds=5] [--syncs=1000] [--recovery_mib=1024]
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -115,11 +115,11 @@ void AppendRecords(wal::Wal& wal, int count, const std::string& payload, bool sy
   if (!sync) WEIR_CHECK_OK(wal.Sync());
 }
 
-void MeasureWal(int rounds, const std::string& directory) {
+void MeasureWal(int rounds, const std::string& directory, int count) {
   const std::string path = absl::StrCat(directory, "/wal");
   for (const size_t bytes : {size_t{16} << 10, size_t{256} << 10}) {
     const std::string payload(bytes, 'p');
-    const int count = static_cast<int>((size_t{64} << 20) / bytes);
+    const double mib = static_cast<double>(bytes) * count / (1 << 20);
     std::vector<double> synced, unsynced, micros;
     for (int round = 0; round < rounds; ++round) {
       for (const bool sync : {true, false}) {
@@ -128,7 +128,7 @@ void MeasureWal(int rounds, const std::string& directory) {
         const absl::Duration start = WallTime();
         AppendRecords(*wal, count, payload, sync);
         const double seconds = absl::ToDoubleSeconds(WallTime() - start);
-        (sync ? synced : unsynced).push_back(64 / seconds);
+        (sync ? synced : unsynced).push_back(mib / seconds);
         if (sync) micros.push_back(seconds / count * 1e6);
       }
     }
@@ -167,13 +167,13 @@ int main(int argc, char** argv) {
   const int rounds = static_cast<int>(IntFlag(argc, argv, "rounds", 5));
   if (directory.empty() || rounds < 1) {
     std::fprintf(stderr,
-                 "usage: weir-bench-pieces --directory=DIR [--rounds=5] "
+                 "usage: weir-bench-pieces --directory=DIR [--rounds=5] [--syncs=1000] "
                  "[--recovery_mib=1024]\n");
     return 2;
   }
   MeasureFold(rounds);
   MeasureCodec(rounds);
-  MeasureWal(rounds, directory);
+  MeasureWal(rounds, directory, static_cast<int>(IntFlag(argc, argv, "syncs", 1000)));
   MeasureRecovery(rounds, directory, IntFlag(argc, argv, "recovery_mib", 1024));
   return 0;
 }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <ctime>
 
 namespace weir {
 namespace {
@@ -28,6 +29,12 @@ int WaitForShutdownSignal() {
   int signal = 0;
   sigwait(&signals, &signal);
   return signal;
+}
+
+bool WaitForShutdownSignalFor(absl::Duration timeout) {
+  const sigset_t signals = ShutdownSignals();
+  const timespec wait = absl::ToTimespec(timeout);
+  return sigtimedwait(&signals, nullptr, &wait) > 0;
 }
 
 void RequestShutdown() { kill(getpid(), SIGTERM); }

@@ -4,6 +4,8 @@
 // RequestShutdown is thread-safe.
 #pragma once
 
+#include "absl/time/time.h"
+
 namespace weir {
 
 // Keeps the signals for WaitForShutdownSignal, in this thread and all started
@@ -12,6 +14,10 @@ void BlockShutdownSignals();
 
 // Waits for one of them and returns it.
 int WaitForShutdownSignal();
+
+// Waits for one of them for at most `timeout`; returns whether one came. For
+// what is long in starting and must still be stoppable.
+bool WaitForShutdownSignalFor(absl::Duration timeout);
 
 // As if SIGTERM had come: a part of the program cannot go on.
 void RequestShutdown();

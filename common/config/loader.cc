@@ -231,6 +231,11 @@ absl::Status Loader::LoadYaml(const std::string& text, const std::string& name) 
   const auto visit = [&](const std::string& key, const YAML::Node& node, const std::string& where) {
     const Field* const field = FindKey(key);
     if (field == nullptr) {
+      // A section whose keys are all commented out, as PrintConfig leaves one.
+      const bool section = std::any_of(fields_.begin(), fields_.end(), [&](const Field& candidate) {
+        return candidate.key.starts_with(key + ".");
+      });
+      if (section && node.IsNull()) return;
       problems.push_back(StrCat(where, ": ", key, ": unknown key", Nearest(key, false)));
       return;
     }

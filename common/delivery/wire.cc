@@ -136,8 +136,7 @@ absl::StatusOr<FromCollector> Decoder::DecodeRequest(const grpc::ByteBuffer& byt
       Heartbeat heartbeat;
       if (request.heartbeat().has_time()) {
         const auto& time = request.heartbeat().time();
-        heartbeat.time =
-            absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+        heartbeat.time = absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
       }
       return heartbeat;
     }

@@ -22,6 +22,7 @@
 #include "common/base/strings.h"
 #include "common/rpc/error.h"
 #include "common/rpc/raw_stream_method.h"
+#include "grpc/health/v1/health.pb.h"
 
 namespace weir::rpc {
 namespace {
@@ -145,6 +146,8 @@ Server::Server(ServerOptions options) : options_(std::move(options)) {
   std::call_once(once, [] {
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    // Reflection describes what is linked, and nothing else refers to this file.
+    google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
   });
 }
 

@@ -61,18 +61,14 @@ absl::Status App::Start() {
     }
     Log(Level::kWarning, "aggregator", "store is not there yet, trying again",
         {{"error", opened.status()}, {"delay", delay}});
-    Mutex mu;
-    CondVar never;
-    MutexLock lock(&mu);
-    const absl::Time until = clock_.Now() + delay;
-    while (clock_.WaitUntil(&mu, &never, until)) {
+    if (WaitForShutdownSignalFor(delay)) {
+      return absl::CancelledError("asked to stop while waiting for the store");
     }
     delay = std::min(2 * delay, absl::Seconds(2));
   }
 
-  delivery_ = std::make_unique<DeliveryService>(config_.core_options(),
-                                                std::string(kDefaultTenant), *store_, clock_,
-                                                events_, [this] {
+  delivery_ = std::make_unique<DeliveryService>(config_.core_options(), std::string(kDefaultTenant),
+                                                *store_, clock_, events_, [this] {
                                                   fenced_ = true;
                                                   RequestShutdown();
                                                 });
@@ -132,14 +128,14 @@ absl::Status App::Health() const {
 
 void App::AddMetrics() {
   const auto counter = [&](std::string_view name, std::string_view help,
-                           int64_t CoreCounts::* field) {
-    registry_.AddCallbackCounter(name, help, {}, [this, field] {
-      return static_cast<double>(delivery_->counts().*field);
-    });
+                           int64_t CoreCounts::*field) {
+    registry_.AddCallbackCounter(
+        name, help, {}, [this, field] { return static_cast<double>(delivery_->counts().*field); });
   };
   counter("weir_folded_samples_total", "Samples folded into bins.", &CoreCounts::samples);
   counter("weir_received_frames_total", "Frames received from collectors.", &CoreCounts::frames);
-  counter("weir_repeated_ranges_total", "Parts of frames skipped because they were applied already.",
+  counter("weir_repeated_ranges_total",
+          "Parts of frames skipped because they were applied already.",
           &CoreCounts::repeated_ranges);
   counter("weir_delivery_gaps_total", "Parts of frames that did not follow what was applied.",
           &CoreCounts::gaps);
@@ -149,11 +145,9 @@ void App::AddMetrics() {
           &CoreCounts::conflicts_committed);
   counter("weir_flushed_rows_total", "Partial rows written.", &CoreCounts::rows);
   counter("weir_late_rows_total", "Of them, into tiers derived already.", &CoreCounts::late_rows);
-  counter("weir_derivations_total", "Steps of derivation of coarser tiers.",
-          &CoreCounts::derives);
-  registry_.AddCallbackGauge("weir_aggregator_series", "Series known.", {}, [this] {
-    return static_cast<double>(delivery_->series_count());
-  });
+  counter("weir_derivations_total", "Steps of derivation of coarser tiers.", &CoreCounts::derives);
+  registry_.AddCallbackGauge("weir_aggregator_series", "Series known.", {},
+                             [this] { return static_cast<double>(delivery_->series_count()); });
 }
 
 }  // namespace weir::aggregator

@@ -27,6 +27,7 @@ class App {
   ~App();
 
   // Opens the store, trying again while it is not there, then serves.
+  // Errors: Cancelled when a shutdown signal came while it waited.
   absl::Status Start();
 
   // Commits what was received, then ends. Idempotent.

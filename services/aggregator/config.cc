@@ -16,25 +16,23 @@ void Config::Bind(config::Loader& loader) {
              {.help = "Address of /metrics and /healthz; empty for none."});
   loader.Add("insecure", &insecure,
              {.help = "Allows listening where other machines can connect, in plain text."});
-  loader.Add("store.url", &store_url,
-             {.help = "sqlite:PATH, or postgresql://user:password@host:port/database.",
-              .secret = true});
+  loader.Add(
+      "store.url", &store_url,
+      {.help = "sqlite:PATH, or postgresql://user:password@host:port/database.", .secret = true});
   loader.Add("store.schema", &store_schema,
              {.help = "The PostgreSQL schema that holds the tables."});
   loader.Add("store.open_timeout", &store_open_timeout,
              {.help = "How long to try to open a store that is not there yet.", .min = 0});
-  loader.Add("slot_count", &slot_count,
-             {.help = "How series are divided; fixed when the store is created.",
-              .min = 1,
-              .max = 1024});
+  loader.Add(
+      "slot_count", &slot_count,
+      {.help = "How series are divided; fixed when the store is created.", .min = 1, .max = 1024});
   loader.Add("flush_interval", &flush_interval,
              {.help = "How often to commit while a commit takes under a tenth of it.",
               .min = 0.01,
               .max = 60});
-  loader.Add("max_flush_interval", &max_flush_interval,
-             {.help = "What flush_interval is stretched to at most under load.",
-              .min = 0.01,
-              .max = 600});
+  loader.Add(
+      "max_flush_interval", &max_flush_interval,
+      {.help = "What flush_interval is stretched to at most under load.", .min = 0.01, .max = 600});
   loader.Add("flush_memory_bytes", &flush_memory_bytes,
              {.help = "Commit early when uncommitted bins take this much.",
               .unit = Unit::kBytes,
@@ -49,14 +47,14 @@ void Config::Bind(config::Loader& loader) {
              {.help = "A collector not heard for this long is listed as missing.", .min = 1});
   loader.Add("max_series_per_tenant", &max_series_per_tenant,
              {.help = "Later series are summed up in overflow series.", .min = 1});
-  loader.Add("max_series_per_metric", &max_series_per_metric,
-             {.help = "Later series of one metric are summed up in its overflow series.",
-              .min = 1});
+  loader.Add(
+      "max_series_per_metric", &max_series_per_metric,
+      {.help = "Later series of one metric are summed up in its overflow series.", .min = 1});
   loader.Add("query_threads", &query_threads,
              {.help = "Queries answered at once.", .min = 1, .max = 256});
-  loader.Add("log_level", &log_level,
-             {.help = "The least severe lines logged.",
-              .choices = {"debug", "info", "warning", "error"}});
+  loader.Add(
+      "log_level", &log_level,
+      {.help = "The least severe lines logged.", .choices = {"debug", "info", "warning", "error"}});
 }
 
 CoreOptions Config::core_options() const {

@@ -14,9 +14,9 @@
 #include <limits>
 #include <utility>
 
-#include "common/base/strings.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
+#include "common/base/strings.h"
 #include "common/frame/frame.h"
 
 namespace weir::aggregator {
@@ -74,8 +74,8 @@ struct Core::State {
   std::optional<Job> job;
   std::shared_ptr<Delta> flushing;  // the delta of a FlushJob
   bool running = false;
-  bool reading_slots = false;       // what runs is the ReadSlotsJob after its conflict
-  JobResult conflicting;            // what that conflict told
+  bool reading_slots = false;  // what runs is the ReadSlotsJob after its conflict
+  JobResult conflicting;       // what that conflict told
   absl::Time job_started = absl::InfinitePast();
   absl::Time retry_at = absl::InfinitePast();
   absl::Duration retry_delay = absl::ZeroDuration();
@@ -115,11 +115,11 @@ Actions Core::OnHello(ConnectionId connection, const delivery::Hello& hello, abs
   Actions actions;
   if (state.fenced) return actions;
   if (hello.slot_count != options_.slot_count) {
-    actions.push_back(CloseConnection{
-        .connection = connection,
-        .why = absl::FailedPreconditionError(
-            StrCat("the collector divides series into ", hello.slot_count,
-                         " slots, this aggregator's store into ", options_.slot_count))});
+    actions.push_back(
+        CloseConnection{.connection = connection,
+                        .why = absl::FailedPreconditionError(
+                            StrCat("the collector divides series into ", hello.slot_count,
+                                   " slots, this aggregator's store into ", options_.slot_count))});
     return actions;
   }
   if (!state.claimed) {
@@ -130,9 +130,9 @@ Actions Core::OnHello(ConnectionId connection, const delivery::Hello& hello, abs
   if (log.connection.has_value() && *log.connection != connection) {
     // The same log on a newer connection: the older one is dead or about to be.
     state.connections.erase(*log.connection);
-    actions.push_back(CloseConnection{
-        .connection = *log.connection,
-        .why = absl::AbortedError("the same log has opened a newer connection")});
+    actions.push_back(
+        CloseConnection{.connection = *log.connection,
+                        .why = absl::AbortedError("the same log has opened a newer connection")});
   }
   log.collector = hello.collector;
   log.connection = connection;
@@ -281,8 +281,8 @@ Actions Core::OnHeartbeat(ConnectionId connection, const delivery::Heartbeat& he
   if (state.fenced || found == state.connections.end()) return actions;
   Log& log = *found->second;
   log.heard = now;
-  const bool gap = std::any_of(log.slots.begin(), log.slots.end(),
-                               [](const SlotLog& slot) { return slot.gap; });
+  const bool gap =
+      std::any_of(log.slots.begin(), log.slots.end(), [](const SlotLog& slot) { return slot.gap; });
   if (gap) {
     if (options_.mutant != Mutant::kSilentGap && now - log.resume_sent >= kResumeInterval) {
       SendResume(log, now, &actions);
@@ -374,8 +374,8 @@ bool Core::FlushDue(absl::Time now) const {
     for (const SlotLog& slot : log.slots) {
       if (slot.applied != slot.committed) return true;
     }
-    if (!state.draining && (log.applied_complete > log.committed_complete ||
-                            log.heard > log.committed_heard)) {
+    if (!state.draining &&
+        (log.applied_complete > log.committed_complete || log.heard > log.committed_heard)) {
       return true;
     }
   }
@@ -386,9 +386,8 @@ void Core::TakeFlush(absl::Time now, Actions* actions) {
   State& state = *state_;
   FlushJob job = {.floors = state.floors};
   for (const store::SlotState& slot : state.slots) {
-    job.slots.push_back({.slot = slot.slot,
-                         .epoch = slot.epoch,
-                         .old_commit_number = slot.commit_number});
+    job.slots.push_back(
+        {.slot = slot.slot, .epoch = slot.epoch, .old_commit_number = slot.commit_number});
     job.derived_until.push_back(slot.derived_until);
   }
   for (const auto& [id, log] : state.logs) {
@@ -403,9 +402,8 @@ void Core::TakeFlush(absl::Time now, Actions* actions) {
     }
   }
   state.flushing = std::exchange(
-      state.delta, state.spare != nullptr
-                       ? std::exchange(state.spare, nullptr)
-                       : std::make_shared<Delta>(options_.tiers[0].bin_seconds));
+      state.delta, state.spare != nullptr ? std::exchange(state.spare, nullptr)
+                                          : std::make_shared<Delta>(options_.tiers[0].bin_seconds));
   job.delta = state.flushing;
   StartJob(std::move(job), now, actions);
 }
@@ -435,20 +433,19 @@ std::optional<DeriveJob> Core::NextDerive(absl::Time now) const {
   const int64_t until = absl::ToUnixSeconds(complete - options_.derive_delay);
   for (int tier = 1; tier < options_.tiers.size(); ++tier) {
     const int64_t width = options_.tiers[tier].bin_seconds;
-    const int64_t step = std::max(
-        width, AlignDown(absl::ToInt64Seconds(options_.derive_step), width));
+    const int64_t step =
+        std::max(width, AlignDown(absl::ToInt64Seconds(options_.derive_step), width));
     for (const store::SlotState& slot : state.slots) {
       const int64_t from = slot.derived_until[static_cast<size_t>(tier)];
       int64_t target = std::min(until, from + step);
       if (tier > 1) target = std::min(target, slot.derived_until[static_cast<size_t>(tier) - 1]);
       target = AlignDown(target, width);
       if (target <= from) continue;
-      return DeriveJob{.slot = {.slot = slot.slot,
-                                .epoch = slot.epoch,
-                                .old_commit_number = slot.commit_number},
-                       .tier = tier,
-                       .from_seconds = from,
-                       .until_seconds = target};
+      return DeriveJob{
+          .slot = {.slot = slot.slot, .epoch = slot.epoch, .old_commit_number = slot.commit_number},
+          .tier = tier,
+          .from_seconds = from,
+          .until_seconds = target};
     }
   }
   return std::nullopt;
@@ -474,8 +471,7 @@ Actions Core::OnJobDone(JobResult result, absl::Time now) {
     RunAgain(now, &actions);
     return actions;
   }
-  if (options_.mutant == Mutant::kAssumeCommitted &&
-      std::holds_alternative<FlushJob>(*state.job)) {
+  if (options_.mutant == Mutant::kAssumeCommitted && std::holds_alternative<FlushJob>(*state.job)) {
     FinishJob(result, now, &actions);
     return actions;
   }
@@ -540,9 +536,9 @@ void Core::ResolveConflict(const JobResult& result, absl::Time now, Actions* act
   }
   state.fenced = true;
   state.job.reset();
-  actions->push_back(Fenced{.detail = StrCat(
-      "another aggregator has taken the slots, or the store is an older copy; ",
-      "what was not committed is still in the collectors' logs")});
+  actions->push_back(Fenced{
+      .detail = StrCat("another aggregator has taken the slots, or the store is an older copy; ",
+                       "what was not committed is still in the collectors' logs")});
 }
 
 // The job is done beyond doubt.
@@ -593,7 +589,8 @@ void Core::FinishFlush(const FlushJob& flush, const JobResult& result, absl::Tim
                        Actions* actions) {
   State& state = *state_;
   ++counts_.flushes;
-  for (const auto& change : flush.slots) ++state.slots[static_cast<size_t>(change.slot)].commit_number;
+  for (const auto& change : flush.slots)
+    ++state.slots[static_cast<size_t>(change.slot)].commit_number;
   for (const SeriesNumber number : result.stored) series_.MarkStored(number);
   Log* acked = nullptr;
   for (const auto& change : flush.watermarks) {  // grouped by log

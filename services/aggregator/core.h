@@ -91,17 +91,17 @@ using Actions = std::vector<Action>;
 // Counts since the start, for metrics and tests.
 struct CoreCounts {
   int64_t frames = 0;
-  int64_t samples = 0;            // folded
-  int64_t repeated_ranges = 0;    // skipped because applied already
-  int64_t gaps = 0;               // answered with a Resume
-  int64_t flushes = 0;            // committed
+  int64_t samples = 0;          // folded
+  int64_t repeated_ranges = 0;  // skipped because applied already
+  int64_t gaps = 0;             // answered with a Resume
+  int64_t flushes = 0;          // committed
   int64_t flush_retries = 0;
   int64_t conflicts_committed = 0;  // re-runs that found their commit had happened
   int64_t rows = 0;
   int64_t late_rows = 0;
   int64_t expired_samples = 0;
   int64_t derives = 0;
-  int64_t damaged_ranges = 0;     // subframes that did not parse; the stream is refused
+  int64_t damaged_ranges = 0;  // subframes that did not parse; the stream is refused
 };
 
 class Core {
@@ -136,8 +136,8 @@ class Core {
   int64_t delta_memory_bytes() const;
 
  private:
-  struct Log;        // what is known of one WAL
-  struct SlotLog;    // per (slot, WAL): committed, applied
+  struct Log;      // what is known of one WAL
+  struct SlotLog;  // per (slot, WAL): committed, applied
   struct State;
 
   // Streams.

@@ -77,8 +77,7 @@ class CoreTest : public ::testing::Test {
   }
 
   JobResult Run(const Job& job) {
-    return RunJob({.store = *store_, .tiers = tiers_, .slot_count = kSlots, .tenant = "t"},
-                  job);
+    return RunJob({.store = *store_, .tiers = tiers_, .slot_count = kSlots, .tenant = "t"}, job);
   }
   void FinishJob() {
     ASSERT_EQ(jobs_.size(), 1u) << "one job at a time";
@@ -191,7 +190,7 @@ TEST_F(CoreTest, AFlushInDoubtThatHadCommittedIsNotWrittenAgain) {
   Receive(1, TestFrame(1, 0, 10));
   TickAfter(absl::Seconds(1));
   ASSERT_EQ(jobs_.size(), 1u);
-  ASSERT_TRUE(Run(jobs_.front()).status.ok());  // it committed ...
+  ASSERT_TRUE(Run(jobs_.front()).status.ok());         // it committed ...
   FailJob(absl::UnavailableError("connection lost"));  // ... and nobody heard
   Receive(1, TestFrame(2, 1, 5));
   TickAfter(absl::Seconds(1));

@@ -9,6 +9,8 @@ namespace weir::aggregator {
 namespace {
 
 constexpr absl::Duration kTickInterval = absl::Milliseconds(100);
+// Catching up derives in steps of some 40 MB.
+constexpr int64_t kDeriveRowsPerJob = 200'000;
 
 // What a collector is told when its stream is refused.
 absl::Status WithReason(const absl::Status& why) {
@@ -147,7 +149,8 @@ void DeliveryService::RunJobs() {
   const JobContext context = {.store = store_,
                               .tiers = options_.tiers,
                               .slot_count = options_.slot_count,
-                              .tenant = tenant_};
+                              .tenant = tenant_,
+                              .derive_rows_per_job = kDeriveRowsPerJob};
   while (std::optional<Job> job = jobs_.Pop()) {
     const absl::Time start = clock_.Now();
     auto result = std::make_shared<JobResult>(RunJob(context, *job));

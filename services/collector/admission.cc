@@ -3,8 +3,8 @@
 #include <bit>
 #include <cmath>
 
-#include "common/base/strings.h"
 #include "absl/strings/str_format.h"
+#include "common/base/strings.h"
 
 namespace weir::collector {
 namespace {
@@ -25,8 +25,7 @@ std::string Shown(std::string_view text) {
 }
 
 std::string ShownTime(int64_t unix_nano) {
-  return absl::FormatTime(absl::RFC3339_full, absl::FromUnixNanos(unix_nano),
-                          absl::UTCTimeZone());
+  return absl::FormatTime(absl::RFC3339_full, absl::FromUnixNanos(unix_nano), absl::UTCTimeZone());
 }
 
 // The length of the character that starts `text`, or 0 when it is none.
@@ -78,22 +77,21 @@ std::optional<SeriesError> AdmitSeries(const Limits& limits, Series* series) {
   if (kind < 1 || kind > kMaxKind) {
     return SeriesError{Reject::kKindInvalid,
                        StrCat("metric '", Shown(series->name), "' has kind ", kind,
-                                    "; allowed are KIND_GAUGE, KIND_COUNTER, "
-                                    "KIND_UP_DOWN_COUNTER and KIND_DISTRIBUTION")};
+                              "; allowed are KIND_GAUGE, KIND_COUNTER, "
+                              "KIND_UP_DOWN_COUNTER and KIND_DISTRIBUTION")};
   }
   if (series->name.empty() || !AcceptableText(series->name) ||
       static_cast<int64_t>(series->name.size()) > limits.max_name_bytes) {
-    return SeriesError{Reject::kNameInvalid,
-                       StrCat("metric name '", Shown(series->name), "' of ",
-                                    series->name.size(), " bytes; allowed are 1 to ",
-                                    limits.max_name_bytes, " bytes of UTF-8 without NUL")};
+    return SeriesError{
+        Reject::kNameInvalid,
+        StrCat("metric name '", Shown(series->name), "' of ", series->name.size(),
+               " bytes; allowed are 1 to ", limits.max_name_bytes, " bytes of UTF-8 without NUL")};
   }
   std::erase_if(series->labels, [](const Label& label) { return label.value.empty(); });
   if (static_cast<int64_t>(series->labels.size()) > limits.max_labels) {
     return SeriesError{Reject::kTooManyLabels,
-                       StrCat("metric '", Shown(series->name), "' has ",
-                                    series->labels.size(), " labels; at most ",
-                                    limits.max_labels, " are allowed")};
+                       StrCat("metric '", Shown(series->name), "' has ", series->labels.size(),
+                              " labels; at most ", limits.max_labels, " are allowed")};
   }
   int64_t bytes = 0;
   for (const Label& label : series->labels) {
@@ -101,26 +99,22 @@ std::optional<SeriesError> AdmitSeries(const Limits& limits, Series* series) {
     if (label.name.empty() || !AcceptableText(label.name) ||
         static_cast<int64_t>(label.name.size()) > limits.max_label_name_bytes) {
       return SeriesError{Reject::kLabelInvalid,
-                         StrCat("label name '", Shown(label.name), "' of ",
-                                      label.name.size(), " bytes; allowed are 1 to ",
-                                      limits.max_label_name_bytes,
-                                      " bytes of UTF-8 without NUL")};
+                         StrCat("label name '", Shown(label.name), "' of ", label.name.size(),
+                                " bytes; allowed are 1 to ", limits.max_label_name_bytes,
+                                " bytes of UTF-8 without NUL")};
     }
     if (!AcceptableText(label.value) ||
         static_cast<int64_t>(label.value.size()) > limits.max_label_value_bytes) {
       return SeriesError{Reject::kLabelInvalid,
-                         StrCat("value of label '", Shown(label.name), "' is '",
-                                      Shown(label.value), "' of ", label.value.size(),
-                                      " bytes; allowed are up to ",
-                                      limits.max_label_value_bytes,
-                                      " bytes of UTF-8 without NUL")};
+                         StrCat("value of label '", Shown(label.name), "' is '", Shown(label.value),
+                                "' of ", label.value.size(), " bytes; allowed are up to ",
+                                limits.max_label_value_bytes, " bytes of UTF-8 without NUL")};
     }
   }
   if (bytes > limits.max_series_bytes) {
     return SeriesError{Reject::kTooManyLabels,
-                       StrCat("the labels of metric '", Shown(series->name), "' take ",
-                                    bytes, " bytes; at most ", limits.max_series_bytes,
-                                    " are allowed")};
+                       StrCat("the labels of metric '", Shown(series->name), "' take ", bytes,
+                              " bytes; at most ", limits.max_series_bytes, " are allowed")};
   }
   if (!SortLabels(&series->labels)) {
     return SeriesError{Reject::kLabelInvalid,
@@ -154,12 +148,12 @@ bool BatchBuilder::AdmitTime(int64_t event_unix_nano) {
   }
   if (event_unix_nano < bounds_.oldest) {
     rejections_.Add(Reject::kTimeTooOld,
-                    StrCat("event time ", ShownTime(event_unix_nano),
-                                 "; allowed is ", ShownTime(bounds_.oldest), " and later"));
+                    StrCat("event time ", ShownTime(event_unix_nano), "; allowed is ",
+                           ShownTime(bounds_.oldest), " and later"));
   } else {
     rejections_.Add(Reject::kTimeInFuture,
                     StrCat("event time ", ShownTime(event_unix_nano), "; allowed is up to ",
-                                 ShownTime(bounds_.newest)));
+                           ShownTime(bounds_.newest)));
   }
   return false;
 }
@@ -174,20 +168,19 @@ bool BatchBuilder::AddFloat(const SeriesHandle& series, int64_t event_unix_nano,
   if (series.kind == Kind::kCounter && value < 0) [[unlikely]] {
     rejections_.Add(Reject::kValueNegative,
                     StrCat("a counter increased by ", value,
-                                 "; allowed are 0 and more, or KIND_UP_DOWN_COUNTER"));
+                           "; allowed are 0 and more, or KIND_UP_DOWN_COUNTER"));
     return false;
   }
   Add(series, event_unix_nano, std::bit_cast<uint64_t>(value), &SlotColumns::floats);
   return true;
 }
 
-bool BatchBuilder::AddInteger(const SeriesHandle& series, int64_t event_unix_nano,
-                              int64_t value) {
+bool BatchBuilder::AddInteger(const SeriesHandle& series, int64_t event_unix_nano, int64_t value) {
   if (!AdmitTime(event_unix_nano)) return false;
   if (series.kind == Kind::kCounter && value < 0) [[unlikely]] {
     rejections_.Add(Reject::kValueNegative,
                     StrCat("a counter increased by ", value,
-                                 "; allowed are 0 and more, or KIND_UP_DOWN_COUNTER"));
+                           "; allowed are 0 and more, or KIND_UP_DOWN_COUNTER"));
     return false;
   }
   Add(series, event_unix_nano, static_cast<uint64_t>(value), &SlotColumns::integers);
@@ -195,7 +188,7 @@ bool BatchBuilder::AddInteger(const SeriesHandle& series, int64_t event_unix_nan
 }
 
 void BatchBuilder::Add(const SeriesHandle& series, int64_t event_unix_nano, uint64_t bits,
-                       frame::Block SlotColumns::* columns) {
+                       frame::Block SlotColumns::*columns) {
   if (series_.defined_segment(series.number) != segment_) undefined_.push_back(series.number);
   SlotColumns& slot = slots_[series.slot];
   frame::Block& block = slot.*columns;

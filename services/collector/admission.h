@@ -119,7 +119,7 @@ class BatchBuilder {
   };
 
   void Add(const SeriesHandle& series, int64_t event_unix_nano, uint64_t bits,
-           frame::Block SlotColumns::* columns);
+           frame::Block SlotColumns::*columns);
   bool AdmitTime(int64_t event_unix_nano);
 
   SeriesTable& series_;

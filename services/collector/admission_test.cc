@@ -12,8 +12,8 @@ const absl::Time kNow = absl::FromUnixSeconds(1'700'000'000);
 const int64_t kNowNano = absl::ToUnixNanos(kNow);
 
 Series Good() {
-  return {.tenant = "t", .name = "ttft_seconds", .kind = Kind::kGauge,
-          .labels = {{"model", "gpt-5"}}};
+  return {
+      .tenant = "t", .name = "ttft_seconds", .kind = Kind::kGauge, .labels = {{"model", "gpt-5"}}};
 }
 
 std::optional<Reject> ReasonOf(Series series) {
@@ -66,8 +66,8 @@ TEST(AdmissionTest, EachLimitOfASeriesHasItsReason) {
 }
 
 TEST(AdmissionTest, TextIsUtf8WithoutNul) {
-  for (const std::string_view good :
-       {"", "plain", "gr\xc3\xbc\xc3\x9f", "\xe6\xb0\xb4", "\xf0\x9f\x8c\x8a", "\xf4\x8f\xbf\xbf"}) {
+  for (const std::string_view good : {"", "plain", "gr\xc3\xbc\xc3\x9f", "\xe6\xb0\xb4",
+                                      "\xf0\x9f\x8c\x8a", "\xf4\x8f\xbf\xbf"}) {
     EXPECT_TRUE(AcceptableText(good)) << good;
   }
   for (const std::string_view bad :

@@ -3,9 +3,9 @@
 #include <unistd.h>
 
 #include "absl/random/random.h"
-#include "common/base/strings.h"
 #include "common/base/file_system.h"
 #include "common/base/status_macros.h"
+#include "common/base/strings.h"
 #include "common/telemetry/log.h"
 
 namespace weir::collector {
@@ -49,9 +49,8 @@ absl::Status App::Start() {
                             .segment_bytes = static_cast<uint64_t>(config_.wal_segment_bytes),
                             .quota_bytes = static_cast<uint64_t>(config_.wal_quota_bytes)},
                            files));
-  WEIR_ASSIGN_OR_RETURN(writer_, LogWriter::Open(*log_, *series_,
-                                                 config_.session_limits().lifetimes,
-                                                 Mutant::kNone));
+  WEIR_ASSIGN_OR_RETURN(
+      writer_, LogWriter::Open(*log_, *series_, config_.session_limits().lifetimes, Mutant::kNone));
   const wal::Recovery& recovery = log_->recovery();
   Log(Level::kInfo, "collector", "log open",
       {{"directory", config_.wal_directory},
@@ -90,8 +89,7 @@ absl::Status App::Start() {
   delivery_->Start();
   WEIR_RETURN_IF_ERROR(server_->Start());
   for (size_t i = 0; i < config_.listen.size(); ++i) {
-    Log(Level::kInfo, "collector", "serving",
-        {{"service", "collector"}, {"address", address(i)}});
+    Log(Level::kInfo, "collector", "serving", {{"service", "collector"}, {"address", address(i)}});
   }
   if (!config_.ops_listen.empty()) {
     WEIR_ASSIGN_OR_RETURN(
@@ -136,8 +134,8 @@ void App::AddMetrics() {
                              [this] { return static_cast<double>(log_->bytes()); });
   registry_.AddCallbackGauge("weir_wal_durable_lsn", "The last durable frame.", {},
                              [this] { return static_cast<double>(log_->durable_lsn()); });
-  registry_.AddCallbackGauge("weir_wal_committed_lsn", "The last frame committed to the store.",
-                             {}, [this] { return static_cast<double>(delivery_->committed_lsn()); });
+  registry_.AddCallbackGauge("weir_wal_committed_lsn", "The last frame committed to the store.", {},
+                             [this] { return static_cast<double>(delivery_->committed_lsn()); });
   registry_.AddCallbackGauge("weir_collector_queue_bytes", "Bytes that wait for the log.", {},
                              [this] { return static_cast<double>(pipeline_->queued_bytes()); });
   registry_.AddCallbackGauge("weir_collector_sessions", "Sessions and keys remembered.", {},
@@ -145,18 +143,16 @@ void App::AddMetrics() {
   registry_.AddCallbackGauge("weir_collector_series", "Series remembered.", {},
                              [this] { return static_cast<double>(series_->size()); });
   registry_.AddCallbackCounter("weir_collector_overflowed_series_total",
-                               "Series that went to an overflow series.", {}, [this] {
-                                 return static_cast<double>(series_->overflowed_count());
-                               });
+                               "Series that went to an overflow series.", {},
+                               [this] { return static_cast<double>(series_->overflowed_count()); });
   registry_.AddCallbackGauge("weir_delivery_streaming",
                              "Whether frames are being delivered: 1 or 0.", {},
                              [this] { return delivery_->streaming() ? 1.0 : 0.0; });
-  registry_.AddCallbackCounter(
-      "weir_delivered_frames_total", "Frames sent to the aggregator.", {},
-      [this] { return static_cast<double>(delivery_->counts().frames); });
-  registry_.AddCallbackCounter(
-      "weir_delivery_stalls_total", "Connections given up because nothing was committed.", {},
-      [this] { return static_cast<double>(delivery_->counts().stalls); });
+  registry_.AddCallbackCounter("weir_delivered_frames_total", "Frames sent to the aggregator.", {},
+                               [this] { return static_cast<double>(delivery_->counts().frames); });
+  registry_.AddCallbackCounter("weir_delivery_stalls_total",
+                               "Connections given up because nothing was committed.", {},
+                               [this] { return static_cast<double>(delivery_->counts().stalls); });
 }
 
 void App::Told(const std::vector<Waiter>& waiters) { router_.Dispatch(waiters); }

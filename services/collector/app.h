@@ -35,8 +35,6 @@ class App final : public PipelineListener {
 
   // The i-th address served, with the port bound.
   std::string address(size_t i = 0) const;
-  // Of /metrics; 0 when there is none.
-  int ops_port() const { return ops_ == nullptr ? 0 : ops_->port(); }
   // OK while the log takes batches and they are delivered.
   absl::Status Health() const;
 

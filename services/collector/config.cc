@@ -5,9 +5,9 @@ namespace weir::collector {
 using config::Unit;
 
 void Config::Bind(config::Loader& loader) {
-  loader.Add("listen", &listen,
-             {.help = "Addresses for gRPC clients and OTLP; port 0 lets the kernel choose.",
-              .min = 1});
+  loader.Add(
+      "listen", &listen,
+      {.help = "Addresses for gRPC clients and OTLP; port 0 lets the kernel choose.", .min = 1});
   loader.Add("ops_listen", &ops_listen,
              {.help = "Address of /metrics and /healthz; empty for none."});
   loader.Add("insecure", &insecure,
@@ -25,10 +25,9 @@ void Config::Bind(config::Loader& loader) {
               .max = 1 << 30});
   loader.Add("aggregator.address", &aggregator_address,
              {.help = "Where the aggregator is: host:port or unix:/path."});
-  loader.Add("slot_count", &slot_count,
-             {.help = "How series are divided; fixed when the store is created.",
-              .min = 1,
-              .max = 1024});
+  loader.Add(
+      "slot_count", &slot_count,
+      {.help = "How series are divided; fixed when the store is created.", .min = 1, .max = 1024});
   loader.Add("session_idle", &session_idle,
              {.help = "How long an idle session's retries are recognised.", .min = 60});
   loader.Add("key_idle", &key_idle,
@@ -49,9 +48,9 @@ void Config::Bind(config::Loader& loader) {
              {.help = "How old an event time may be; the longest retention is 400 days.",
               .min = 1,
               .max = 400.0 * 86400});
-  loader.Add("log_level", &log_level,
-             {.help = "The least severe lines logged.",
-              .choices = {"debug", "info", "warning", "error"}});
+  loader.Add(
+      "log_level", &log_level,
+      {.help = "The least severe lines logged.", .choices = {"debug", "info", "warning", "error"}});
 }
 
 Limits Config::limits() const { return {.max_future = max_future, .max_age = max_age}; }

@@ -36,8 +36,7 @@ void ToSeries(const std::string& name, v1::Kind kind,
   for (const auto& [label, value] : labels) series->labels.push_back({label, value});
 }
 
-void ToProto(const Rejections& rejections,
-             google::protobuf::RepeatedPtrField<v1::Rejection>* out) {
+void ToProto(const Rejections& rejections, google::protobuf::RepeatedPtrField<v1::Rejection>* out) {
   for (const Rejected& rejected : rejections.list()) {
     v1::Rejection* rejection = out->Add();
     rejection->set_reason(static_cast<v1::ErrorReason>(rejected.reason));

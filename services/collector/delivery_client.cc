@@ -18,8 +18,8 @@ DeliveryClient::DeliveryClient(DeliveryOptions options, const wal::Wal& log,
       events_(events),
       committed_(std::move(committed)),
       sender_(options_.sender, log, std::move(slot_last), std::move(trimmed_slot_last), *this),
-      client_({.target = options_.target, .method = "/weir.peer.v1.DeliveryService/Deliver"},
-              *this, clock) {}
+      client_({.target = options_.target, .method = "/weir.peer.v1.DeliveryService/Deliver"}, *this,
+              clock) {}
 
 DeliveryClient::~DeliveryClient() { Stop(); }
 

@@ -8,8 +8,8 @@ Events::Events(telemetry::Registry& registry, Clock& clock)
     : telemetry::Events(registry, clock, "collector"),
       delivery_problems_(Event("weir_delivery_problems_total",
                                "Faults in delivery that an operator must look at.")),
-      delivery_connections_(Event("weir_delivery_connections_total",
-                                  "Delivery streams opened to an aggregator.")),
+      delivery_connections_(
+          Event("weir_delivery_connections_total", "Delivery streams opened to an aggregator.")),
       delivery_closes_(Event("weir_delivery_closes_total", "Delivery streams that ended.")),
       groups_(registry.AddCounter("weir_group_commits_total", "Groups of batches made durable.")),
       group_samples_(registry.AddHistogram("weir_group_samples", "Samples in one group commit.",
@@ -40,10 +40,9 @@ void Events::Rejected(std::string_view protocol, const Rejections& rejections) {
 
 void Events::Refused(std::string_view protocol, SubmitResult result) {
   registry()
-      .AddCounter("weir_refused_batches_total",
-                  "Batches not taken, which their senders keep, by reason.",
-                  {{"protocol", std::string(protocol)},
-                   {"reason", std::string(RefusalName(result))}})
+      .AddCounter(
+          "weir_refused_batches_total", "Batches not taken, which their senders keep, by reason.",
+          {{"protocol", std::string(protocol)}, {"reason", std::string(RefusalName(result))}})
       .Increment();
 }
 

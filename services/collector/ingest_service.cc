@@ -4,8 +4,8 @@
 
 #include <deque>
 
-#include "common/base/strings.h"
 #include "common/base/bytes.h"
+#include "common/base/strings.h"
 #include "common/rpc/buffer.h"
 #include "common/rpc/error.h"
 #include "services/collector/convert.h"
@@ -48,9 +48,8 @@ void AddSample(const Intake& intake, const v1::Sample& sample, absl::Time now, S
     return;
   }
   if (sample.number_case() == v1::Sample::NUMBER_NOT_SET) {
-    builder->Reject(Reject::kValueMissing,
-                    StrCat("a sample of '", sample.name(),
-                                 "' has neither value nor integer_value"));
+    builder->Reject(Reject::kValueMissing, StrCat("a sample of '", sample.name(),
+                                                  "' has neither value nor integer_value"));
     return;
   }
   int64_t event_unix_nano = absl::ToUnixNanos(now);
@@ -184,9 +183,9 @@ class BatchStream final : public rpc::StreamHandler {
                             "open_session came twice on one stream"));
     }
     if (open.session_id().size() != 16) {
-      return End(rpc::InvalidField("open_session.session_id",
-                                   StrCat("16 random bytes are required, got ",
-                                                open.session_id().size())));
+      return End(rpc::InvalidField(
+          "open_session.session_id",
+          StrCat("16 random bytes are required, got ", open.session_id().size())));
     }
     if (open.last_acked_sequence() < 0) {
       return End(rpc::InvalidField("open_session.last_acked_sequence", "0 or more is required"));
@@ -195,12 +194,11 @@ class BatchStream final : public rpc::StreamHandler {
     level_ = ToAckLevel(open.ack_level());
     const std::optional<uint64_t> last = intake_.pipeline.LastSequence(session_);
     if (open.last_acked_sequence() > static_cast<int64_t>(last.value_or(0))) {
-      return End(rpc::Error(
-          absl::StatusCode::kFailedPrecondition, v1::SESSION_UNKNOWN,
-          StrCat("the session was acknowledged up to ", open.last_acked_sequence(),
-                       ", but this collector remembers ",
-                       last.has_value() ? StrCat(*last) : "nothing of it",
-                       "; retries would not be recognised: open a new session")));
+      return End(rpc::Error(absl::StatusCode::kFailedPrecondition, v1::SESSION_UNKNOWN,
+                            StrCat("the session was acknowledged up to ",
+                                   open.last_acked_sequence(), ", but this collector remembers ",
+                                   last.has_value() ? StrCat(*last) : "nothing of it",
+                                   "; retries would not be recognised: open a new session")));
     }
     open_ = true;
     v1::StreamBatchesResponse response;
@@ -221,15 +219,14 @@ class BatchStream final : public rpc::StreamHandler {
     }
     const int64_t samples = int64_t{batch.floats().refs_size()} + batch.integers().refs_size();
     if (samples > kMaxBatchSamples) {
-      return End(rpc::InvalidField(
-          "batch", StrCat("has ", samples, " samples; at most ", kMaxBatchSamples,
-                                " are allowed")));
+      return End(rpc::InvalidField("batch", StrCat("has ", samples, " samples; at most ",
+                                                   kMaxBatchSamples, " are allowed")));
     }
     for (const v1::SeriesDefinition& definition : batch.series()) {
       if (definition.ref() >= kMaxStreamRef) {
         return End(rpc::InvalidField(
-            "batch.series.ref", StrCat(definition.ref(), "; allowed are 0 to ",
-                                             kMaxStreamRef - 1, ", dense")));
+            "batch.series.ref",
+            StrCat(definition.ref(), "; allowed are 0 to ", kMaxStreamRef - 1, ", dense")));
       }
       Define(definition);
     }
@@ -298,7 +295,8 @@ class BatchStream final : public rpc::StreamHandler {
         builder_.Reject(defined.error->reason, defined.error->message);
         return nullptr;
       }
-      if (defined.valid) [[likely]] return &defined.handle;
+      if (defined.valid) [[likely]]
+        return &defined.handle;
     }
     builder_.Reject(Reject::kSeriesUndefined,
                     StrCat("series ", ref, " was not defined on this stream"));
@@ -311,13 +309,13 @@ class BatchStream final : public rpc::StreamHandler {
         columns.refs_size() == columns.time_deltas_size()) {
       return true;
     }
-    const int most = std::max(
-        {columns.refs_size(), columns.values_size(), columns.time_deltas_size()});
-    builder_.Reject(Reject::kColumnsUneven,
-                    StrCat(name, " has ", columns.refs_size(), " refs, ",
-                                 columns.time_deltas_size(), " time_deltas and ",
-                                 columns.values_size(), " values; they must be as many"),
-                    most);
+    const int most =
+        std::max({columns.refs_size(), columns.values_size(), columns.time_deltas_size()});
+    builder_.Reject(
+        Reject::kColumnsUneven,
+        StrCat(name, " has ", columns.refs_size(), " refs, ", columns.time_deltas_size(),
+               " time_deltas and ", columns.values_size(), " values; they must be as many"),
+        most);
     return false;
   }
 
@@ -390,16 +388,15 @@ grpc::ServerUnaryReactor* IngestService::Push(grpc::CallbackServerContext*,
     return call.get();
   }
   if (request.idempotency_key().size() > kMaxKeyBytes) {
-    call->Fail(rpc::InvalidField("idempotency_key",
-                                 StrCat("has ", request.idempotency_key().size(),
-                                              " bytes; at most ", kMaxKeyBytes,
-                                              " are allowed")));
+    call->Fail(rpc::InvalidField(
+        "idempotency_key", StrCat("has ", request.idempotency_key().size(), " bytes; at most ",
+                                  kMaxKeyBytes, " are allowed")));
     return call.get();
   }
   if (request.samples_size() > kMaxBatchSamples) {
-    call->Fail(rpc::InvalidField("samples", StrCat("has ", request.samples_size(),
-                                                         " elements; at most ",
-                                                         kMaxBatchSamples, " are allowed")));
+    call->Fail(
+        rpc::InvalidField("samples", StrCat("has ", request.samples_size(), " elements; at most ",
+                                            kMaxBatchSamples, " are allowed")));
     return call.get();
   }
   const absl::Time now = intake_.clock.Now();
@@ -427,10 +424,12 @@ grpc::ServerUnaryReactor* IngestService::Push(grpc::CallbackServerContext*,
     return call.get();
   }
   const uint64_t connection = call->AwaitAck(response);
-  const Submitted submitted = intake_.pipeline.Submit(
-      {.waiter = {.connection = connection, .sequence = 1, .level = ToAckLevel(request.ack_level())},
-       .session = mark,
-       .batch = builder.Build()});
+  const Submitted submitted =
+      intake_.pipeline.Submit({.waiter = {.connection = connection,
+                                          .sequence = 1,
+                                          .level = ToAckLevel(request.ack_level())},
+                               .session = mark,
+                               .batch = builder.Build()});
   switch (submitted.result) {
     case SubmitResult::kQueued:
       intake_.events.Accepted("push", response.accepted_count());

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "common/base/strings.h"
 #include "common/base/bytes.h"
+#include "common/base/strings.h"
 
 namespace weir::collector {
 namespace {
@@ -15,8 +15,8 @@ constexpr uint8_t kVersion = 1;
 absl::Status LogState::Apply(uint64_t lsn, const frame::FrameView& frame) {
   for (const frame::Range& range : frame.ranges) {
     if (range.slot < 0 || range.slot >= static_cast<int>(slot_last.size())) {
-      return absl::DataLossError(StrCat("frame ", lsn, " names slot ", range.slot, " of ",
-                                              slot_last.size()));
+      return absl::DataLossError(
+          StrCat("frame ", lsn, " names slot ", range.slot, " of ", slot_last.size()));
     }
     slot_last[static_cast<size_t>(range.slot)] = lsn;
   }
@@ -33,9 +33,9 @@ absl::Status LogState::Apply(uint64_t lsn, const frame::FrameView& frame) {
 std::string LogState::Encode() const {
   std::string bytes;
   AppendFixed<uint8_t>(kVersion, &bytes);
-  AppendFixed<int64_t>(last_seal_time == absl::InfinitePast() ? INT64_MIN
-                                                              : absl::ToUnixNanos(last_seal_time),
-                       &bytes);
+  AppendFixed<int64_t>(
+      last_seal_time == absl::InfinitePast() ? INT64_MIN : absl::ToUnixNanos(last_seal_time),
+      &bytes);
   AppendVarint(slot_last.size(), &bytes);
   for (const uint64_t lsn : slot_last) AppendVarint(lsn, &bytes);
   // Sorted, so that the same state gives the same bytes.
@@ -64,8 +64,8 @@ absl::StatusOr<LogState> LogState::Decode(std::string_view bytes, int slot_count
   const int64_t seal = reader.Fixed<int64_t>();
   if (seal != INT64_MIN) state.last_seal_time = absl::FromUnixNanos(seal);
   if (const uint64_t count = reader.Varint(); count != state.slot_last.size()) {
-    return absl::FailedPreconditionError(StrCat(
-        "the log was written with ", count, " slots, this collector is set to ", slot_count));
+    return absl::FailedPreconditionError(StrCat("the log was written with ", count,
+                                                " slots, this collector is set to ", slot_count));
   }
   for (uint64_t& lsn : state.slot_last) lsn = reader.Varint();
   const uint64_t count = reader.Varint();

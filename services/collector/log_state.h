@@ -25,7 +25,7 @@ namespace weir::collector {
 struct SessionEntry {
   uint64_t sequence = 0;  // the highest
   frame::Lifetime lifetime = frame::Lifetime::kSession;
-  absl::Time last_time;   // the seal time of the frame with it
+  absl::Time last_time;  // the seal time of the frame with it
 };
 
 using SessionTable = absl::flat_hash_map<frame::SessionId, SessionEntry>;

@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <utility>
 
-#include "common/base/strings.h"
 #include "common/base/status_macros.h"
+#include "common/base/strings.h"
 
 namespace weir::collector {
 
-LogWriter::LogWriter(wal::Wal& log, SeriesTable& series, SessionLifetimes lifetimes,
-                     Mutant mutant)
+LogWriter::LogWriter(wal::Wal& log, SeriesTable& series, SessionLifetimes lifetimes, Mutant mutant)
     : log_(log),
       series_(series),
       lifetimes_(lifetimes),
@@ -28,14 +27,12 @@ absl::StatusOr<std::unique_ptr<LogWriter>> LogWriter::Open(wal::Wal& log, Series
 }
 
 absl::Status LogWriter::Recover() {
-  WEIR_ASSIGN_OR_RETURN(trimmed_,
-                        LogState::Decode(log_.checkpoint().state, series_.slot_count()));
+  WEIR_ASSIGN_OR_RETURN(trimmed_, LogState::Decode(log_.checkpoint().state, series_.slot_count()));
   recovered_ = trimmed_;
   const uint64_t trim_lsn = log_.trim_lsn();
   last_lsn_ = log_.durable_lsn();
   if (last_lsn_ > trim_lsn) {
-    WEIR_ASSIGN_OR_RETURN(const auto reader,
-                          wal::WalReader::OpenAtSegmentOf(log_, trim_lsn + 1));
+    WEIR_ASSIGN_OR_RETURN(const auto reader, wal::WalReader::OpenAtSegmentOf(log_, trim_lsn + 1));
     wal::Record record;
     while (true) {
       WEIR_ASSIGN_OR_RETURN(const bool found, reader->Next(&record));
@@ -50,8 +47,8 @@ absl::Status LogWriter::Recover() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<SeriesNumber>> LogWriter::MissingDefinitions(
-    const Group& group, uint64_t segment) const {
+absl::StatusOr<std::vector<SeriesNumber>> LogWriter::MissingDefinitions(const Group& group,
+                                                                        uint64_t segment) const {
   std::vector<SeriesNumber> missing;
   const auto consider = [&](SeriesNumber number) {
     if (series_.defined_segment(number) != segment) missing.push_back(number);

@@ -38,8 +38,7 @@ class LogWriter {
   // Reads back what the log holds. `series` learns the segment being written.
   // Errors: those of the log, and DataLoss for frames that do not parse.
   static absl::StatusOr<std::unique_ptr<LogWriter>> Open(wal::Wal& log, SeriesTable& series,
-                                                         SessionLifetimes lifetimes,
-                                                         Mutant mutant);
+                                                         SessionLifetimes lifetimes, Mutant mutant);
 
   // What recovery found: the sessions to recognise and where each slot is.
   const LogState& recovered() const { return recovered_; }
@@ -69,8 +68,7 @@ class LogWriter {
   absl::StatusOr<std::vector<SeriesNumber>> MissingDefinitions(const Group& group,
                                                                uint64_t segment) const;
   absl::Status AppendParts(std::map<int, frame::SubframeParts> parts,
-                           const std::vector<frame::SessionMark>& sessions,
-                           absl::Time seal_time);
+                           const std::vector<frame::SessionMark>& sessions, absl::Time seal_time);
 
   wal::Wal& log_;
   SeriesTable& series_;

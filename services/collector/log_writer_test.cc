@@ -4,7 +4,7 @@
 
 #include <map>
 
-#include "services/collector/test_log.h"
+#include "services/collector/collector_test.h"
 
 namespace weir::collector {
 namespace {
@@ -97,8 +97,8 @@ TEST(LogWriterTest, RecoveryFindsSessionsAndTheLastLsnOfEachSlot) {
   std::vector<uint64_t> slot_last;
   {
     TestLog log(disk);
-    log.WriteAndSync(TestLog::GroupOf(log.Batch({"a", "b", "c", "d", "e"}),
-                                      {{.id = kSession, .sequence = 1}}));
+    log.WriteAndSync(
+        TestLog::GroupOf(log.Batch({"a", "b", "c", "d", "e"}), {{.id = kSession, .sequence = 1}}));
     log.WriteAndSync(TestLog::GroupOf(log.Batch({"a"}), {{.id = kSession, .sequence = 2}}));
     // A batch whose samples were all rejected leaves its number alone.
     log.WriteAndSync(TestLog::GroupOf({}, {{.id = kSession, .sequence = 3}}));
@@ -127,8 +127,8 @@ TEST(LogWriterTest, TrimmingKeepsSessionsAsOfTheTrimPoint) {
     TestLog log(disk);
     uint64_t sequence = 0;
     while (log.log->oldest_segment_last_lsn() == 0 || sequence < 300) {
-      log.WriteAndSync(TestLog::GroupOf(log.Batch({"a", "b"}),
-                                        {{.id = kSession, .sequence = ++sequence}}));
+      log.WriteAndSync(
+          TestLog::GroupOf(log.Batch({"a", "b"}), {{.id = kSession, .sequence = ++sequence}}));
     }
     const uint64_t first_segment = log.log->oldest_segment_last_lsn();
     const auto trimmed = log.writer->Trim(first_segment, kStart);
@@ -159,7 +159,8 @@ TEST(LogWriterTest, SealTimesRiseThoughTheClockFalls) {
 TEST(LogStateTest, TheEncodingIsRefusedWhenDamagedOrOfAnotherSlotCount) {
   LogState state(2);
   state.slot_last = {3, 9};
-  state.sessions[kSession] = {.sequence = 5, .lifetime = frame::Lifetime::kKey, .last_time = kStart};
+  state.sessions[kSession] = {
+      .sequence = 5, .lifetime = frame::Lifetime::kKey, .last_time = kStart};
   const std::string bytes = state.Encode();
   const auto decoded = LogState::Decode(bytes, 2);
   ASSERT_TRUE(decoded.ok()) << decoded.status();

@@ -24,6 +24,10 @@ int main(int argc, char** argv) {
     std::fputs(loaded->print_and_exit->c_str(), stdout);
     return 0;
   }
+  if (!loaded->positional.empty()) {
+    std::fprintf(stderr, "'%s' is no flag; see --help\n", loaded->positional[0].c_str());
+    return 2;
+  }
   weir::telemetry::SetLogLevel(*weir::telemetry::LevelFromName(config.log_level));
   weir::Clock& clock = weir::Clock::System();
   weir::telemetry::Registry registry;

@@ -106,9 +106,8 @@ void AddLabels(const Attributes& attributes, std::vector<Label>* labels) {
   const size_t before = labels->size();
   for (const common::KeyValue& attribute : attributes) {
     const auto end = labels->begin() + static_cast<std::ptrdiff_t>(before);
-    const bool taken = std::any_of(labels->begin(), end, [&](const Label& label) {
-      return label.name == attribute.key();
-    });
+    const bool taken = std::any_of(
+        labels->begin(), end, [&](const Label& label) { return label.name == attribute.key(); });
     if (!taken) labels->push_back({attribute.key(), LabelValue(attribute.value())});
   }
 }
@@ -144,8 +143,7 @@ class Reader {
       case metrics::Metric::kGauge:
         return ReadNumbers(resource, scope, metric, Kind::kGauge, metric.gauge().data_points());
       case metrics::Metric::kSum:
-        if (metric.sum().aggregation_temporality() !=
-            metrics::AGGREGATION_TEMPORALITY_DELTA) {
+        if (metric.sum().aggregation_temporality() != metrics::AGGREGATION_TEMPORALITY_DELTA) {
           return Unsupported(metric, "sums with delta temporality are taken, this one has another",
                              metric.sum().data_points_size());
         }
@@ -168,8 +166,7 @@ class Reader {
 
   void Unsupported(const metrics::Metric& metric, std::string_view what, int points) {
     builder_.Reject(Reject::kMetricUnsupported,
-                    StrCat("metric '", absl::CHexEscape(metric.name().substr(0, 64)),
-                                 "': ", what),
+                    StrCat("metric '", absl::CHexEscape(metric.name().substr(0, 64)), "': ", what),
                     points);
   }
 
@@ -227,10 +224,10 @@ void SetPartialSuccess(const Rejections& rejections, otlp::ExportMetricsServiceR
   auto* partial = response->mutable_partial_success();
   partial->set_rejected_data_points(rejections.count());
   for (const Rejected& rejected : rejections.list()) {
-    StrAppend(partial->mutable_error_message(),
-                    partial->error_message().empty() ? "" : "; ", rejected.count, " x ",
-                    v1::ErrorReason_Name(static_cast<v1::ErrorReason>(rejected.reason)), ": ",
-                    rejected.message);
+    StrAppend(partial->mutable_error_message(), partial->error_message().empty() ? "" : "; ",
+              rejected.count, " x ",
+              v1::ErrorReason_Name(static_cast<v1::ErrorReason>(rejected.reason)), ": ",
+              rejected.message);
   }
 }
 
@@ -251,8 +248,7 @@ grpc::ServerUnaryReactor* OtlpMetricsService::Export(grpc::CallbackServerContext
     return call.get();
   }
   google::protobuf::Arena arena;
-  auto* request =
-      google::protobuf::Arena::CreateMessage<otlp::ExportMetricsServiceRequest>(&arena);
+  auto* request = google::protobuf::Arena::CreateMessage<otlp::ExportMetricsServiceRequest>(&arena);
   if (const absl::Status status = rpc::Parse(*bytes, request); !status.ok()) {
     call->Fail(status);
     return call.get();

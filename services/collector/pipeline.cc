@@ -27,7 +27,9 @@ Pipeline::Pipeline(PipelineOptions options, wal::Wal& log, LogWriter& writer, Cl
 
 Pipeline::~Pipeline() { Stop(); }
 
-void Pipeline::Start() { thread_ = std::thread([this] { Run(); }); }
+void Pipeline::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
 
 void Pipeline::Stop() {
   {

@@ -13,6 +13,7 @@ Sender::Sender(SenderOptions options, const wal::Wal& log, std::vector<uint64_t>
       log_(log),
       port_(port),
       slots_(static_cast<size_t>(options_.slot_count)),
+      known_lsn_(log.durable_lsn()),
       committed_lsn_(log.trim_lsn()),
       reconnect_delay_(options_.min_reconnect_delay) {
   for (size_t i = 0; i < slots_.size(); ++i) {
@@ -21,7 +22,19 @@ Sender::Sender(SenderOptions options, const wal::Wal& log, std::vector<uint64_t>
   }
 }
 
+// The wall clock may be set back. Nothing may wait until it has caught up.
+void Sender::NoticeClock(absl::Time now) {
+  const absl::Duration back = std::max(last_now_ - now, absl::ZeroDuration());
+  last_now_ = now;
+  if (back == absl::ZeroDuration()) return;
+  phase_since_ -= back;
+  last_progress_ -= back;
+  next_heartbeat_ -= back;
+  next_connect_ -= back;
+}
+
 void Sender::OnTick(absl::Time now) {
+  NoticeClock(now);
   switch (phase_) {
     case Phase::kIdle:
       if (now < next_connect_) return;
@@ -40,10 +53,9 @@ void Sender::OnTick(absl::Time now) {
     case Phase::kStreaming:
       if (outstanding_bytes_ > 0 && now - last_progress_ > options_.stall_timeout) {
         ++counts_.stalls;
-        GiveUp(absl::DeadlineExceededError(
-            StrCat("nothing was committed for ",
-                         absl::FormatDuration(now - last_progress_), " of ",
-                         outstanding_bytes_, " bytes sent")));
+        GiveUp(absl::DeadlineExceededError(StrCat("nothing was committed for ",
+                                                  absl::FormatDuration(now - last_progress_),
+                                                  " of ", outstanding_bytes_, " bytes sent")));
         return;
       }
       Pump(now);
@@ -53,6 +65,7 @@ void Sender::OnTick(absl::Time now) {
 }
 
 void Sender::OnConnected(absl::Time now) {
+  NoticeClock(now);
   phase_ = Phase::kGreeting;
   phase_since_ = now;
   port_.Send(delivery::Hello{.wal_id = log_.id(),
@@ -63,6 +76,7 @@ void Sender::OnConnected(absl::Time now) {
 }
 
 void Sender::OnClosed(const absl::Status&, absl::Time now) {
+  NoticeClock(now);
   // A connection that streamed was a good one: the next attempt comes at once.
   if (phase_ == Phase::kStreaming) reconnect_delay_ = options_.min_reconnect_delay;
   phase_ = Phase::kIdle;
@@ -75,6 +89,7 @@ void Sender::OnClosed(const absl::Status&, absl::Time now) {
 }
 
 void Sender::OnMessage(const delivery::FromAggregator& message, absl::Time now) {
+  NoticeClock(now);
   if (const auto* resume = std::get_if<delivery::Resume>(&message)) {
     OnResume(*resume, now);
     return;
@@ -110,14 +125,18 @@ void Sender::OnResume(const delivery::Resume& resume, absl::Time now) {
   for (const delivery::SlotPosition& position : resume.slots) {
     if (position.slot < 0 || position.slot >= options_.slot_count) continue;
     Slot& slot = slots_[static_cast<size_t>(position.slot)];
+    if (position.epoch < slot.epoch) {
+      GiveUp(absl::AbortedError("the aggregator's slots were taken by another"));
+      return;
+    }
     TakePosition(position);
     slot.has = position.applied_lsn;
     if (position.committed_lsn > log_.durable_lsn()) {
-      port_.Problem(absl::DataLossError(StrCat(
-          "slot ", position.slot, " is committed up to lsn ", position.committed_lsn,
-          ", but this log ends at ", log_.durable_lsn(),
-          ": the log was restored from an older copy, or two collectors use copies of one; "
-          "start with an empty directory")));
+      port_.Problem(absl::DataLossError(
+          StrCat("slot ", position.slot, " is committed up to lsn ", position.committed_lsn,
+                 ", but this log ends at ", log_.durable_lsn(),
+                 ": the log was restored from an older copy, or two collectors use copies of one; "
+                 "start with an empty directory")));
       GiveUp(absl::DataLossError("the log is older than the store"));
       return;
     }
@@ -154,7 +173,7 @@ void Sender::Restart(absl::Time now) {
     slot.sent = slot.has;
     if (slot.has < slot.last) lacking = std::min(lacking, slot.has + 1);
   }
-  if (lacking == std::numeric_limits<uint64_t>::max()) lacking = log_.durable_lsn() + 1;
+  if (lacking == std::numeric_limits<uint64_t>::max()) lacking = known_lsn_ + 1;
   lacking = std::max(lacking, log_.trim_lsn() + 1);
   auto reader = wal::WalReader::OpenAtSegmentOf(log_, lacking);
   if (!reader.ok()) {
@@ -167,7 +186,11 @@ void Sender::Restart(absl::Time now) {
 }
 
 void Sender::OnDurable(const std::vector<uint64_t>& slot_last, absl::Time now) {
-  for (size_t i = 0; i < slots_.size(); ++i) slots_[i].last = slot_last[i];
+  NoticeClock(now);
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    slots_[i].last = std::max(slots_[i].last, slot_last[i]);
+    known_lsn_ = std::max(known_lsn_, slot_last[i]);
+  }
   UpdateCommitted();
   if (phase_ == Phase::kStreaming) Pump(now);
 }
@@ -181,7 +204,7 @@ void Sender::UpdateCommitted() {
   // A slot that lacks nothing holds nothing back. One that does holds the log at
   // what it has committed, though its next frame may come much later: a lower
   // bound, so what was known to be committed before stays so.
-  uint64_t committed = log_.durable_lsn();
+  uint64_t committed = known_lsn_;
   uint64_t acked = cursor_;  // the same, among what was sent
   for (const Slot& slot : slots_) {
     if (slot.committed < slot.last) committed = std::min(committed, slot.committed);
@@ -205,8 +228,7 @@ void Sender::UpdateCommitted() {
 
 void Sender::Pump(absl::Time now) {
   caught_up_ = false;
-  while (phase_ == Phase::kStreaming && reader_ != nullptr &&
-         outstanding_bytes_ < window_bytes_) {
+  while (phase_ == Phase::kStreaming && reader_ != nullptr && outstanding_bytes_ < window_bytes_) {
     const absl::StatusOr<bool> found = reader_->Next(&record_);
     if (!found.ok()) {
       port_.Problem(found.status());
@@ -235,10 +257,10 @@ void Sender::SendRecord(const wal::Record& record, absl::Time now) {
   bool samples = false;
   for (const frame::Range& range : parsed->ranges) {
     Slot& slot = slots_[static_cast<size_t>(range.slot)];
+    slot.last = std::max(slot.last, record.lsn);
     if (record.lsn > slot.has) {
-      frame.ranges.push_back({.slot = range.slot,
-                              .previous_lsn = range.previous_lsn,
-                              .subframe = range.subframe});
+      frame.ranges.push_back(
+          {.slot = range.slot, .previous_lsn = range.previous_lsn, .subframe = range.subframe});
       slot.sent = record.lsn;
       samples = true;
       continue;
@@ -257,6 +279,7 @@ void Sender::SendRecord(const wal::Record& record, absl::Time now) {
                             .definitions_only = true});
   }
   cursor_ = record.lsn;
+  known_lsn_ = std::max(known_lsn_, cursor_);
   ++(samples ? counts_.frames : counts_.definition_frames);
   counts_.bytes += static_cast<int64_t>(record.payload.size());
   if (samples) {

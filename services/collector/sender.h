@@ -73,7 +73,7 @@ struct SenderCounts {
   int64_t definition_frames = 0;  // sent without samples, after a resume
   int64_t rewinds = 0;            // gaps reported while streaming
   int64_t stalls = 0;
-  int64_t rollbacks = 0;          // positions that fell back
+  int64_t rollbacks = 0;  // positions that fell back
 };
 
 class Sender {
@@ -102,16 +102,17 @@ class Sender {
   struct Slot {
     int64_t epoch = 0;
     uint64_t committed = 0;
-    uint64_t has = 0;        // the aggregator had applied at the last resume
-    uint64_t last = 0;       // in the log
-    uint64_t trimmed = 0;    // at or below the trim point
-    uint64_t sent = 0;       // on this connection
+    uint64_t has = 0;      // the aggregator had applied at the last resume
+    uint64_t last = 0;     // in the log
+    uint64_t trimmed = 0;  // at or below the trim point
+    uint64_t sent = 0;     // on this connection
   };
   struct InFlight {
     uint64_t lsn = 0;
     int64_t cost = 0;
   };
 
+  void NoticeClock(absl::Time now);
   void OnResume(const delivery::Resume& resume, absl::Time now);
   bool TakePosition(const delivery::SlotPosition& position);
   void UpdateCommitted();
@@ -131,6 +132,9 @@ class Sender {
   wal::Record record_;
   std::vector<std::string> definitions_;
   uint64_t cursor_ = 0;  // the last lsn sent on this connection
+  // The slots' `last` covers every frame up to it. The log may be durable further
+  // already: what is not known here is not committed either.
+  uint64_t known_lsn_ = 0;
   int64_t window_bytes_ = 0;
   int64_t outstanding_bytes_ = 0;
   std::vector<InFlight> in_flight_;
@@ -139,6 +143,7 @@ class Sender {
   bool positions_known_ = false;
   bool rolled_back_ = false;
   bool caught_up_ = false;  // the log had nothing more when it was last read
+  absl::Time last_now_ = absl::InfinitePast();
   absl::Time phase_since_ = absl::InfinitePast();
   absl::Time last_progress_ = absl::InfinitePast();
   absl::Time next_heartbeat_ = absl::InfinitePast();

@@ -4,7 +4,7 @@
 
 #include <deque>
 
-#include "services/collector/test_log.h"
+#include "services/collector/collector_test.h"
 
 namespace weir::collector {
 namespace {
@@ -65,8 +65,7 @@ class SenderTest : public ::testing::Test {
   delivery::Resume ResumeAt(uint64_t lsn, int64_t window = 1 << 20) {
     delivery::Resume resume = {.window_bytes = window};
     for (int slot = 0; slot < TestLog::kSlots; ++slot) {
-      resume.slots.push_back(
-          {.slot = slot, .epoch = 1, .committed_lsn = lsn, .applied_lsn = lsn});
+      resume.slots.push_back({.slot = slot, .epoch = 1, .committed_lsn = lsn, .applied_lsn = lsn});
     }
     return resume;
   }

@@ -24,7 +24,8 @@ SeriesHandle SeriesTable::Intern(const Series& series) {
   AppendSeries(series, &bytes);
   MutexLock lock(&mu_);
   if (const auto found = handles_.find(bytes); found != handles_.end()) return found->second;
-  if (static_cast<int64_t>(entries_.size()) < max_series_) return Add(std::move(bytes), series.kind);
+  if (static_cast<int64_t>(entries_.size()) < max_series_)
+    return Add(std::move(bytes), series.kind);
 
   overflowed_count_.fetch_add(1, std::memory_order_relaxed);
   Series overflow = OverflowOf(series);

@@ -12,8 +12,7 @@ int64_t CostOf(const AdmittedBatch& batch) {
 
 }  // namespace
 
-SessionCore::SessionCore(SessionLimits limits, Mutant mutant)
-    : limits_(limits), mutant_(mutant) {}
+SessionCore::SessionCore(SessionLimits limits, Mutant mutant) : limits_(limits), mutant_(mutant) {}
 
 void SessionCore::Restore(const SessionTable& sessions) {
   for (const auto& [id, entry] : sessions) {
@@ -27,7 +26,7 @@ void SessionCore::Restore(const SessionTable& sessions) {
 std::optional<uint64_t> SessionCore::LastSequence(const frame::SessionId& id) const {
   const auto found = sessions_.find(id);
   if (found == sessions_.end()) return std::nullopt;
-  return found->second.accepted;
+  return found->second.durable;
 }
 
 Submitted SessionCore::Submit(Submission submission) {
@@ -38,12 +37,7 @@ Submitted SessionCore::Submit(Submission submission) {
     const auto found = sessions_.find(mark.id);
     const uint64_t accepted = found == sessions_.end() ? 0 : found->second.accepted;
     if (mark.sequence <= accepted) {
-      // An entry without samples, behind everything queued: when its turn comes,
-      // the batch it repeats is as safe as the waiter wants it to be.
-      submission.batch = {};
-      submission.session.reset();
-      queue_.push_back(std::move(submission));
-      queued_bytes_ += CostOf({});
+      QueueRepeat(submission.waiter);
       return {.result = SubmitResult::kDuplicate, .next_sequence = accepted + 1};
     }
     if (mark.sequence != accepted + 1) {
@@ -88,6 +82,23 @@ std::optional<SubmitResult> SessionCore::Refusal(int64_t cost) const {
     return SubmitResult::kOverloaded;
   }
   return std::nullopt;
+}
+
+// An entry without samples, behind everything queued: when its turn comes, the
+// batch it repeats is as safe as the waiter wants it to be. Repeats that follow
+// each other on one connection share an entry, as their acks would.
+void SessionCore::QueueRepeat(const Waiter& waiter) {
+  if (!queue_.empty()) {
+    Submission& last = queue_.back();
+    const bool repeat = !last.session.has_value() && last.batch.sample_count == 0;
+    if (repeat && last.waiter.connection == waiter.connection &&
+        last.waiter.level == waiter.level) {
+      last.waiter.sequence = std::max(last.waiter.sequence, waiter.sequence);
+      return;
+    }
+  }
+  queue_.push_back({.waiter = waiter});
+  queued_bytes_ += CostOf({});
 }
 
 Group SessionCore::Take(int64_t max_bytes) {
@@ -158,9 +169,8 @@ void SessionCore::Expire(absl::Time now) {
 SessionTable SessionCore::VolatileSessions() const {
   SessionTable table;
   for (const auto& [id, session] : sessions_) {
-    table[id] = {.sequence = session.accepted,
-                 .lifetime = session.lifetime,
-                 .last_time = session.last_time};
+    table[id] = {
+        .sequence = session.accepted, .lifetime = session.lifetime, .last_time = session.last_time};
   }
   return table;
 }

@@ -46,10 +46,10 @@ struct Submission {
 
 enum class SubmitResult {
   kQueued,
-  kDuplicate,       // known: the waiter is told once it is safe, nothing is counted
-  kRewind,          // a batch before it is missing: send from next_sequence on
-  kOverloaded,      // no room in the queue: send from next_sequence on, later
-  kLogFull,         // no room on the disk: likewise
+  kDuplicate,   // known: the waiter is told once it is safe, nothing is counted
+  kRewind,      // a batch before it is missing: send from next_sequence on
+  kOverloaded,  // no room in the queue: send from next_sequence on, later
+  kLogFull,     // no room on the disk: likewise
   kTooManySessions,
 };
 
@@ -81,8 +81,8 @@ class SessionCore {
   // Takes over what recovery found.
   void Restore(const SessionTable& sessions);
 
-  // The highest sequence of a session that is in the log or on its way there;
-  // nullopt when it is not known.
+  // The highest durable sequence of a session, 0 while its first batch is on its
+  // way; nullopt when the session is not known.
   std::optional<uint64_t> LastSequence(const frame::SessionId& id) const;
 
   Submitted Submit(Submission submission);
@@ -123,6 +123,7 @@ class SessionCore {
 
   // Why `cost` more bytes are not taken now, if so.
   std::optional<SubmitResult> Refusal(int64_t cost) const;
+  void QueueRepeat(const Waiter& waiter);
 
   const SessionLimits limits_;
   const Mutant mutant_;

@@ -66,8 +66,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor, public AckSink {
   }
 
  private:
-  UnaryCall(AckRouter& router, grpc::ByteBuffer* response)
-      : router_(router), response_(response) {}
+  UnaryCall(AckRouter& router, grpc::ByteBuffer* response) : router_(router), response_(response) {}
 
   uint64_t connection() {
     MutexLock lock(&mu_);

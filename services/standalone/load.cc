@@ -123,9 +123,9 @@ class Load {
     LoadSummary summary;
     summary.complete = AllDone();
     summary.error = Error();
-    for (auto& connection : connections_) connection->Stop();
     LoadCounts interval;
     for (auto& connection : connections_) connection->AddCounts(&summary.counts, &interval);
+    for (auto& connection : connections_) connection->Stop();
     if (summary.counts.acked_samples == 0) summary.complete = false;
     summary.elapsed = std::max(summary.counts.last_ack_time - start_, absl::ZeroDuration());
     summary.client_cpu_time = CpuTime() - cpu_start_;

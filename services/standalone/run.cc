@@ -6,9 +6,11 @@
 #include "common/base/clock.h"
 #include "common/base/file_system.h"
 #include "common/base/shutdown_signal.h"
+#include "common/base/strings.h"
 #include "common/config/loader.h"
 #include "common/telemetry/log.h"
 #include "common/telemetry/metrics.h"
+#include "common/telemetry/ops_server.h"
 #include "services/aggregator/app.h"
 #include "services/collector/app.h"
 
@@ -35,15 +37,15 @@ struct Config {
 
   void Bind(config::Loader& loader) {
     loader.Add("data_dir", &data_dir, {.help = "Where everything is kept."});
-    loader.Add("listen", &listen,
-               {.help = "Addresses for samples: gRPC and OTLP; port 0 lets the kernel choose.",
-                .min = 1});
+    loader.Add(
+        "listen", &listen,
+        {.help = "Addresses for samples: gRPC and OTLP; port 0 lets the kernel choose.", .min = 1});
     loader.Add("query_listen", &query_listen, {.help = "Addresses for queries.", .min = 1});
     loader.Add("ops_listen", &ops_listen,
                {.help = "Address of /metrics and /healthz; empty for none."});
-    loader.Add("store.url", &store_url,
-               {.help = "sqlite:PATH or postgresql://...; empty is SQLite in data_dir.",
-                .secret = true});
+    loader.Add(
+        "store.url", &store_url,
+        {.help = "sqlite:PATH or postgresql://...; empty is SQLite in data_dir.", .secret = true});
     loader.Add("insecure", &insecure,
                {.help = "Allows listening where other machines can connect, in plain text."});
     loader.Add("silent_after", &silent_after,
@@ -89,6 +91,10 @@ int Run(const std::vector<std::string>& arguments) {
     std::fputs(loaded->print_and_exit->c_str(), stdout);
     return 0;
   }
+  if (!loaded->positional.empty()) {
+    std::fprintf(stderr, "'%s' is no flag; see weir run --help\n", loaded->positional[0].c_str());
+    return 2;
+  }
   telemetry::SetLogLevel(*telemetry::LevelFromName(config.log_level));
   Clock& clock = Clock::System();
   telemetry::Registry registry;
@@ -117,7 +123,7 @@ int Run(const std::vector<std::string>& arguments) {
 
   collector::Config collector_config;
   collector_config.listen = config.listen;
-  collector_config.ops_listen = config.ops_listen;
+  collector_config.ops_listen = "";
   collector_config.insecure = config.insecure;
   collector_config.wal_directory = config.data_dir + "/wal";
   collector_config.aggregator_address = over_socket ? "unix:" + socket : aggregator.address(0);
@@ -126,10 +132,26 @@ int Run(const std::vector<std::string>& arguments) {
     Log(Level::kError, "weir", "cannot start the collector", {{"error", started}});
     return 1;
   }
-  PrintNextSteps(collector.address(0), aggregator.address(0), collector.ops_port());
+  std::unique_ptr<telemetry::OpsServer> ops;
+  if (!config.ops_listen.empty()) {
+    auto started = telemetry::OpsServer::Start(
+        {.listen_address = config.ops_listen, .service = "weir"}, registry, [&] {
+          const absl::Status health = collector.Health();
+          return health.ok() ? aggregator.Health() : health;
+        });
+    if (!started.ok()) {
+      Log(Level::kError, "weir", "cannot start", {{"error", started.status()}});
+      return 1;
+    }
+    ops = *std::move(started);
+    Log(Level::kInfo, "weir", "serving",
+        {{"service", "ops"}, {"address", StrCat("127.0.0.1:", ops->port())}});
+  }
+  PrintNextSteps(collector.address(0), aggregator.address(0), ops == nullptr ? 0 : ops->port());
 
   WaitForShutdownSignal();
   Log(Level::kInfo, "weir", "stopping");
+  ops.reset();  // its metrics read what stops now
   collector.Stop(clock.Now() + absl::Seconds(5));
   aggregator.Stop(clock.Now() + absl::Seconds(10));
   Log(Level::kInfo, "weir", "stopped");

@@ -11,6 +11,10 @@
 #include "common/testing/postgres_server.h"
 #include "tests/conformance/store_suite.h"
 
+// libpqxx 6.4 leaks the last result, about a kilobyte, when it finds its
+// connection closed.
+extern "C" const char* __lsan_default_suppressions() { return "leak:libpqxx-6"; }
+
 namespace weir::test {
 namespace {
 

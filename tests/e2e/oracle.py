@@ -170,8 +170,8 @@ def differences(got, expected: list[Sample], width: int, functions, quantiles) -
         true = [ordered[rank - 1] for rank in ranks(entry.quantile, len(ordered))]
         if not 0 <= entry.relative_error < 0.1:
             wrong.append(f"quantile {entry.quantile} has the relative error {entry.relative_error}")
-        slack = abs(entry.value) * entry.relative_error * (1 + 1e-9)
-        if all(abs(entry.value - value) > slack for value in true):
+        share = entry.relative_error * (1 + 1e-9)
+        if all(abs(entry.value - value) > abs(value) * share for value in true):
             wrong.append(
                 f"quantile {entry.quantile} is {entry.value!r} "
                 f"give or take {entry.relative_error:.4f} of it, not {true!r}"

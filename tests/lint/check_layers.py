@@ -69,7 +69,7 @@ MAY_CONVERT = re.compile(
     r"|services/[^/]+/((.*_)?(service|convert|stream|client|server)|main|app)(_test)?\.(cc|h)$)")
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
-_TEST_FILE = re.compile(r"(_test|_bench|_fuzz)\.cc$")
+_TEST_FILE = re.compile(r"(_test|_bench|_fuzz)\.(cc|h)$")
 
 
 def _within(path, folder):

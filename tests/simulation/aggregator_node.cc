@@ -50,10 +50,13 @@ void AggregatorNode::Crash() {
 
 void AggregatorNode::Stop() {
   running_ = false;
+  network_.Forget(*this);
+}
+
+void AggregatorNode::Tally() {
   env_.counts.gaps += core_.counts().gaps;
   env_.counts.derives += core_.counts().derives;
   env_.counts.late_rows += core_.counts().late_rows;
-  network_.Forget(*this);
 }
 
 void AggregatorNode::Drain() {

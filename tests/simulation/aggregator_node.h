@@ -33,6 +33,8 @@ class AggregatorNode final : public Actor, public Endpoint {
   bool idle() const { return !job_.has_value(); }
   const aggregator::Core& core() const { return core_; }
   std::string Describe() const;
+  // Adds what the core counted to the run's tally. Call once, at the end.
+  void Tally();
 
   void OnEvent(const Event& event) override;
   void OnLinkOpened(LinkId) override {}

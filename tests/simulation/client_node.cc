@@ -9,6 +9,7 @@ using collector::AckLevel;
 
 constexpr absl::Duration kReplyTimeout = absl::Seconds(3);
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(500);
+constexpr size_t kMaxOutstanding = 20;
 constexpr int64_t kNano = 1'000'000'000;
 
 frame::SessionId DrawSessionId(Environment& env) {
@@ -135,7 +136,9 @@ std::string SessionClient::Describe() const {
                 connected() ? ", connected" : "", open_ ? ", open" : "");
 }
 
-void SessionClient::OnMade(ClientBatchPtr batch) { outstanding_.push_back(std::move(batch)); }
+void SessionClient::OnMade(ClientBatchPtr batch) {
+  if (outstanding_.size() < kMaxOutstanding) outstanding_.push_back(std::move(batch));
+}
 
 void SessionClient::OnConnected() {
   SendRequest({.kind = ClientRequest::Kind::kOpen,
@@ -222,22 +225,25 @@ void PushClient::OnMade(ClientBatchPtr batch) {
 
 void PushClient::SendMore() {
   if (batch_ == nullptr || !connected()) return;
-  ClientRequest request = {
-      .number = number_, .level = level_, .batch = batch_};
+  if (sent_ == number_ && (!keyed_ || env_.now() < send_again_)) return;
+  ClientRequest request = {.number = number_, .level = level_, .batch = batch_};
   if (keyed_) {
-    request.session = frame::SessionMark{
-        .id = key_, .sequence = 1, .lifetime = frame::Lifetime::kKey};
-    // Until it is answered it is sent again, at worst a few times too often.
-    SendLater(absl::Seconds(2));
-  } else if (sent_ == number_) {
-    return;
+    request.session =
+        frame::SessionMark{.id = key_, .sequence = 1, .lifetime = frame::Lifetime::kKey};
+    SendAgainAfter(absl::Seconds(2));
   }
   sent_ = number_;
   SendRequest(std::move(request));
 }
 
+void PushClient::SendAgainAfter(absl::Duration delay) {
+  send_again_ = env_.now() + delay;
+  SendLater(delay);
+}
+
 void PushClient::OnBroken() {
   if (!keyed_ && sent_ == number_) batch_ = nullptr;
+  send_again_ = env_.now();
 }
 
 void PushClient::OnReply(const ClientReply& reply) {
@@ -248,7 +254,7 @@ void PushClient::OnReply(const ClientReply& reply) {
     batch_ = nullptr;
   } else if (reply.kind == ClientReply::Kind::kRefused) {
     if (keyed_) {
-      SendLater(absl::Milliseconds(50));
+      SendAgainAfter(absl::Milliseconds(50));
     } else {
       batch_ = nullptr;
     }

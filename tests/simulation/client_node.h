@@ -108,6 +108,7 @@ class PushClient final : public Client {
   void OnReply(const ClientReply& reply) override;
   void SendMore() override;
   bool waiting() const override { return batch_ != nullptr; }
+  void SendAgainAfter(absl::Duration delay);
 
   const bool keyed_;
   const collector::AckLevel level_;
@@ -115,6 +116,7 @@ class PushClient final : public Client {
   frame::SessionId key_;
   uint64_t number_ = 0;
   uint64_t sent_ = 0;  // the last that was sent
+  absl::Time send_again_ = absl::InfinitePast();
 };
 
 }  // namespace weir::simulation

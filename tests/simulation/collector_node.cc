@@ -1,6 +1,7 @@
 #include "tests/simulation/collector_node.h"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 namespace weir::simulation {
@@ -41,6 +42,7 @@ struct CollectorNode::Process {
   std::vector<uint64_t> announced;  // to the sender's thread
   std::vector<uint64_t> trimmed;
   std::vector<Push> pushes;
+  std::map<LinkId, uint64_t> rewound;  // where a stream was asked to go on
 };
 
 CollectorNode::CollectorNode(Environment& env, Network& network, Surroundings& surroundings,
@@ -74,7 +76,7 @@ void CollectorNode::Crash(bool power_loss) {
   for (Push& push : process_->pushes) {
     if (push.lsn != 0) written_pushes_.push_back(std::move(push));
   }
-  env_.counts.stalls += process_->sender->counts().stalls;
+  Tally();
   if (power_loss) {
     ++env_.counts.power_losses;
     disk_.PowerLoss(env_.random);
@@ -98,8 +100,9 @@ void CollectorNode::Die(const absl::Status& why) {
 
 void CollectorNode::FailNextSync() {
   if (process_ == nullptr) return;
-  using Kind = test::SimDisk::Fault::Kind;
-  constexpr Kind kKinds[] = {Kind::kFail, Kind::kFailAfter, Kind::kPartial, Kind::kLie};
+  using FaultKind = test::SimDisk::Fault::Kind;
+  constexpr FaultKind kKinds[] = {FaultKind::kFail, FaultKind::kFailAfter, FaultKind::kPartial,
+                                  FaultKind::kLie};
   disk_.FailNth(test::SimDisk::Operation::kSync, 1,
                 {.kind = kKinds[env_.random.Below(4)], .bytes = env_.random.Below(2048)});
 }
@@ -133,8 +136,8 @@ void CollectorNode::Restart() {
   process->sessions = std::make_unique<collector::SessionCore>(limits, env_.mutant);
   process->sessions->Restore(process->writer->recovered().sessions);
   process->builder = std::make_unique<collector::BatchBuilder>(*process->series);
-  process->sender = std::make_unique<collector::Sender>(
-      collector::SenderOptions{.slot_count = env_.profile.slot_count,
+  process->sender.reset(new collector::Sender(
+      {.slot_count = env_.profile.slot_count,
                                .collector = name_,
                                .heartbeat_interval = absl::Milliseconds(200),
                                .stall_timeout = absl::Seconds(4),
@@ -143,7 +146,7 @@ void CollectorNode::Restart() {
                                .max_reconnect_delay = absl::Seconds(1),
                                .mutant = env_.mutant},
       *process->log, process->writer->recovered().slot_last,
-      process->writer->trimmed_slot_last(), *this);
+      process->writer->trimmed_slot_last(), *this));
   const uint64_t durable = process->log->durable_lsn();
   if (env_.trace) {
     env_.Trace(name_, "starts, durable ", durable, ", trimmed ", process->log->trim_lsn(),
@@ -183,6 +186,10 @@ std::string CollectorNode::Describe() const {
                 process_->sender->streaming() ? ", streaming" : "");
 }
 
+void CollectorNode::Tally() {
+  if (process_ != nullptr) env_.counts.stalls += process_->sender->counts().stalls;
+}
+
 // --- Clients -----------------------------------------------------------------
 
 void CollectorNode::OnRequest(LinkId link, const ClientRequest& request) {
@@ -209,6 +216,16 @@ void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
       env_.Break("a sample was not admitted");
     }
   }
+  const bool stream =
+      request.session.has_value() && request.session->lifetime == frame::Lifetime::kSession;
+  if (stream) {
+    // One rewind is enough: what was sent before it was heard is passed over.
+    const auto rewound = process_->rewound.find(link);
+    if (rewound != process_->rewound.end()) {
+      if (request.number > rewound->second) return;
+      process_->rewound.erase(rewound);
+    }
+  }
   const Submitted submitted = process_->sessions->Submit(
       {.waiter = {.connection = link, .sequence = request.number, .level = request.level},
        .session = request.session,
@@ -232,8 +249,7 @@ void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
     case SubmitResult::kLogFull:
     case SubmitResult::kTooManySessions: {
       ++env_.counts.rewinds;
-      const bool stream =
-          request.session.has_value() && request.session->lifetime == frame::Lifetime::kSession;
+      if (stream) process_->rewound[link] = submitted.next_sequence;
       network_.Send(link, *this,
                     ClientReply{.kind = stream ? ClientReply::Kind::kRewind
                                                : ClientReply::Kind::kRefused,
@@ -326,6 +342,7 @@ void CollectorNode::Tell() {
   const std::vector<Waiter> committed = process.sessions->OnCommitted(process.committed_lsn);
   told.insert(told.end(), committed.begin(), committed.end());
   process.group = {};
+  high_clock_ = std::max(high_clock_, process.written.seal_time);
   told_.push_back({.receive_time = ReceiveTime(), .lsn = process.written.lsn});
   TellWaiters(told);
   if (process.announced != process.writer->slot_last()) {
@@ -414,7 +431,8 @@ void CollectorNode::CheckCommitted(uint64_t lsn, std::string_view what) {
   if (!CommittedUpTo(lsn)) env_.Break(StrCat(name_, ": lsn ", lsn, " is ", what, ", but is not"));
 }
 
-// The clock as a client may think of it: it does not go back.
+// The clock as the log has it: when the machine's is set back, the log's stands
+// still, but for the nanosecond that tells frames apart.
 absl::Time CollectorNode::ReceiveTime() {
   high_clock_ = std::max(high_clock_, Clock());
   return high_clock_;

@@ -58,6 +58,8 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   // Everything it took is durable, committed, known to be, and trimmed.
   bool settled() const;
   std::string Describe() const;
+  // Adds what the process counted to the run's tally; also done when it dies.
+  void Tally();
 
   // Whether everything told to clients before the receive time `before` is
   // committed, with its rows. REQUIRES: its clock, which the sender's heartbeats

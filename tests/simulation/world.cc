@@ -1,5 +1,6 @@
 #include "tests/simulation/world.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -22,19 +23,18 @@ using test::MemoryStore;
 constexpr absl::Duration kDrainTime = absl::Seconds(60);
 constexpr absl::Duration kSilentAfter = absl::Seconds(5);
 
-class World final : public Actor, private Surroundings {
+class World final : public Actor, public Surroundings {
  public:
   World(uint64_t seed, Mutant mutant, bool trace);
 
   Outcome Run();
 
   void OnEvent(const Event& event) override;
+  Endpoint* Aggregator() override;
+  uint64_t CommittedLsn(const WalId& log, int slot) override;
 
  private:
   enum Kind { kFault, kHeal, kGhosts, kStoreUp, kNewAggregator, kCutOld, kQuery };
-
-  Endpoint* Aggregator() override;
-  uint64_t CommittedLsn(const WalId& log, int slot) override;
 
   CommitFault CommitFate();
   void StartAggregator();
@@ -231,6 +231,10 @@ void World::OnEvent(const Event& event) {
       return;
     case kQuery:
       CheckCompleteness();
+      // A process that ended, because it was fenced for one, is started again.
+      if (Newest() == nullptr) {
+        env_.queue.After(absl::Seconds(1), *this, {.kind = kNewAggregator, .a = aggregators_.size()});
+      }
       env_.queue.After(env_.Between(absl::Milliseconds(100), absl::Seconds(2)), *this, event);
       return;
   }
@@ -259,7 +263,8 @@ void World::CheckCompleteness() {
     const bool known = state->watermarks.contains({0, collector->wal_id()});
     if (known && !missing && !collector->CompleteUntil(*answer->complete_until)) {
       env_.Break(StrCat("an answer claims to be complete until ",
-                        absl::ToDoubleSeconds(*answer->complete_until - env_.start), " s"));
+                        absl::ToDoubleSeconds(*answer->complete_until - env_.start), " s, but ",
+                        collector->Describe()));
     }
   }
 }
@@ -273,10 +278,7 @@ void World::Heal() {
 }
 
 bool World::Settled() {
-  AggregatorNode* const aggregator = Newest();
-  if (aggregator == nullptr) {
-    return false;
-  }
+  if (Newest() == nullptr) return false;
   for (const auto& client : clients_) {
     if (!client->done()) return false;
   }
@@ -331,6 +333,21 @@ Outcome World::Run() {
     while (env_.queue.RunNext(end)) {
     }
     const Verdict verdict = env_.oracle.Compare(*store_, SimulatedTiers(), env_.now());
+    if (env_.trace) {
+      auto st = store_->state();
+      for (size_t t = 0; t < 3; ++t) {
+        for (auto& [start, rows] : st->partials[t]) {
+          for (auto& r : rows) {
+            std::fprintf(stderr, "row tier %zu start %ld slot %d series %s commit %ld count %ld sum %ld\n", t, start, r.slot, r.series_id.ToHex().substr(0,4).c_str(), r.commit_number, r.aggregate.count, (long)(int64_t)r.aggregate.integer_sum);
+          }
+        }
+      }
+      for (auto& f : st->floors) std::fprintf(stderr, "floor %ld\n", f);
+      for (auto& sl : st->slots) {
+        for (auto& f : sl.derived_until) std::fprintf(stderr, "slot %d derived %ld\n", sl.slot, f);
+      }
+      for (int i=0;i<env_.oracle.series_count();++i) std::fprintf(stderr, "series %d %s\n", i, IdOfSeries(env_.oracle.series(i)).ToHex().c_str());
+    }
     outcome.lost = verdict.lost;
     outcome.doubled = verdict.doubled;
     outcome.why = verdict.first;
@@ -339,6 +356,8 @@ Outcome World::Run() {
     outcome.broken = true;
     outcome.why = env_.broken;
   }
+  for (auto& collector : collectors_) collector->Tally();
+  for (auto& aggregator : aggregators_) aggregator->Tally();
   outcome.counts = env_.counts;
   return outcome;
 }
