@@ -76,12 +76,15 @@ absl::Status Wal::Append(const std::vector<std::string_view>& pieces) {
   ++next_lsn_;
   file_bytes_ += buffer_.size();
   bytes_.fetch_add(buffer_.size(), std::memory_order_acq_rel);
+  if (options_.mutant == Mutant::kForwardBeforeSync) durable_lsn_.store(next_lsn_ - 1);
   return absl::OkStatus();
 }
 
 absl::Status Wal::Sync() {
   WEIR_RETURN_IF_ERROR(broken_);
-  if (durable_lsn() == next_lsn_ - 1) return absl::OkStatus();
+  if (durable_lsn() == next_lsn_ - 1 && options_.mutant != Mutant::kForwardBeforeSync) {
+    return absl::OkStatus();
+  }
   const absl::Status synced = file_->Sync();
   if (!synced.ok() && options_.mutant != Mutant::kIgnoreSyncError) return Break(synced);
   durable_lsn_.store(next_lsn_ - 1, std::memory_order_release);

@@ -145,6 +145,8 @@ void App::AddMetrics() {
           &CoreCounts::conflicts_committed);
   counter("weir_flushed_rows_total", "Partial rows written.", &CoreCounts::rows);
   counter("weir_late_rows_total", "Of them, into tiers derived already.", &CoreCounts::late_rows);
+  counter("weir_damaged_frames_total", "Frames that did not parse; their stream was ended.",
+          &CoreCounts::damaged_ranges);
   counter("weir_derivations_total", "Steps of derivation of coarser tiers.", &CoreCounts::derives);
   registry_.AddCallbackGauge("weir_aggregator_series", "Series known.", {},
                              [this] { return static_cast<double>(delivery_->series_count()); });

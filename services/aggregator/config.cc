@@ -40,7 +40,8 @@ void Config::Bind(config::Loader& loader) {
   loader.Add("window_bytes", &window_bytes,
              {.help = "What one collector may have sent and not seen committed.",
               .unit = Unit::kBytes,
-              .min = 1 << 16});
+              .min = 1 << 16,
+              .max = 48 << 20});
   loader.Add("derive_delay", &derive_delay,
              {.help = "Coarser bins are derived this long after they are complete.", .min = 0});
   loader.Add("silent_after", &silent_after,

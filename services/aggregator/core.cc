@@ -80,8 +80,10 @@ struct Core::State {
   absl::Time retry_at = absl::InfinitePast();
   absl::Duration retry_delay = absl::ZeroDuration();
 
+  absl::Time last_now = absl::InfinitePast();
   absl::Time next_flush = absl::InfinitePast();
   absl::Time next_retention = absl::InfinitePast();
+  absl::Time next_derive = absl::InfinitePast();
 
   // Reused while parsing.
   frame::SubframeView subframe;
@@ -98,11 +100,38 @@ Core::~Core() = default;
 
 bool Core::claimed() const { return state_->claimed; }
 
+bool Core::full() const {
+  // An empty delta keeps memory for the next round, which counts for nothing.
+  if (state_->delta->empty()) return false;
+  const size_t held = state_->delta->memory_bytes() +
+                      (state_->flushing == nullptr ? 0 : state_->flushing->memory_bytes());
+  return held >= 2 * static_cast<size_t>(options_.flush_memory_bytes);
+}
+
 int64_t Core::delta_memory_bytes() const {
   return static_cast<int64_t>(state_->delta->memory_bytes());
 }
 
+// The wall clock may be set back. Nothing may wait until it has caught up.
+void Core::NoticeClock(absl::Time now) {
+  State& state = *state_;
+  const absl::Duration back = std::max(state.last_now - now, absl::ZeroDuration());
+  state.last_now = now;
+  if (back == absl::ZeroDuration()) return;
+  state.job_started -= back;
+  state.retry_at -= back;
+  state.next_flush -= back;
+  state.next_retention -= back;
+  state.next_derive -= back;
+  for (auto& [id, log] : state.logs) {
+    log.heard -= back;
+    log.committed_heard -= back;
+    log.resume_sent -= back;
+  }
+}
+
 Actions Core::Start(absl::Time now) {
+  NoticeClock(now);
   Actions actions;
   StartJob(ClaimJob{.owner = options_.owner}, now, &actions);
   return actions;
@@ -111,6 +140,7 @@ Actions Core::Start(absl::Time now) {
 // --- Streams -----------------------------------------------------------------
 
 Actions Core::OnHello(ConnectionId connection, const delivery::Hello& hello, absl::Time now) {
+  NoticeClock(now);
   State& state = *state_;
   Actions actions;
   if (state.fenced) return actions;
@@ -124,6 +154,13 @@ Actions Core::OnHello(ConnectionId connection, const delivery::Hello& hello, abs
   }
   if (!state.claimed) {
     state.waiting_hellos.emplace_back(connection, hello);
+    return actions;
+  }
+  if (state.connections.contains(connection)) {
+    actions.push_back(
+        CloseConnection{.connection = connection,
+                        .why = absl::InvalidArgumentError("a second greeting on one stream")});
+    Detach(*state.connections[connection]);
     return actions;
   }
   Log& log = FindLog(hello.wal_id);
@@ -173,6 +210,7 @@ delivery::SlotPosition Core::PositionOf(const Log& log, int slot) const {
 }
 
 Actions Core::OnFrame(ConnectionId connection, const delivery::Frame& frame, absl::Time now) {
+  NoticeClock(now);
   State& state = *state_;
   Actions actions;
   const auto found = state.connections.find(connection);
@@ -189,7 +227,9 @@ Actions Core::OnFrame(ConnectionId connection, const delivery::Frame& frame, abs
   bool gap = false;
   for (const SlotLog& slot : log.slots) gap |= slot.gap;
   if (!gap) {
-    log.applied_complete = std::max(log.applied_complete, frame.seal_time);
+    // A collector's clock may be ahead; completeness is never claimed for times
+    // to come.
+    log.applied_complete = std::max(log.applied_complete, std::min(frame.seal_time, now));
   } else if (options_.mutant != Mutant::kSilentGap && now - log.resume_sent >= kResumeInterval) {
     SendResume(log, now, &actions);
   }
@@ -205,9 +245,8 @@ Actions Core::OnFrame(ConnectionId connection, const delivery::Frame& frame, abs
 absl::Status Core::ApplyFrame(Log& log, const delivery::Frame& frame) {
   State& state = *state_;
   if (frame.segment != log.segment) {
-    if (frame.segment < log.segment) {
-      return absl::InvalidArgumentError("a frame of an earlier segment than the one before");
-    }
+    // A new segment, or an older one to which the collector went back for a gap:
+    // from its beginning, so everything it uses is defined again.
     log.segment = frame.segment;
     log.numbers.clear();
   }
@@ -275,6 +314,7 @@ absl::Status Core::FoldSubframe(const Log& log) {
 
 Actions Core::OnHeartbeat(ConnectionId connection, const delivery::Heartbeat& heartbeat,
                           absl::Time now) {
+  NoticeClock(now);
   State& state = *state_;
   Actions actions;
   const auto found = state.connections.find(connection);
@@ -288,7 +328,7 @@ Actions Core::OnHeartbeat(ConnectionId connection, const delivery::Heartbeat& he
       SendResume(log, now, &actions);
     }
   } else {
-    log.applied_complete = std::max(log.applied_complete, heartbeat.time);
+    log.applied_complete = std::max(log.applied_complete, std::min(heartbeat.time, now));
   }
   return actions;
 }
@@ -320,6 +360,7 @@ void Core::Acknowledge(Log& log, Actions* actions) {
 // --- Jobs --------------------------------------------------------------------
 
 Actions Core::OnTick(absl::Time now) {
+  NoticeClock(now);
   Actions actions;
   ContinueJobs(now, &actions);
   return actions;
@@ -367,7 +408,10 @@ void Core::ContinueJobs(absl::Time now, Actions* actions) {
 
 bool Core::FlushDue(absl::Time now) const {
   const State& state = *state_;
-  if (state.delta->memory_bytes() >= static_cast<size_t>(options_.flush_memory_bytes)) return true;
+  if (!state.delta->empty() &&
+      state.delta->memory_bytes() >= static_cast<size_t>(options_.flush_memory_bytes)) {
+    return true;
+  }
   if (now < state.next_flush && !state.draining) return false;
   if (!state.delta->empty()) return true;
   for (const auto& [id, log] : state.logs) {
@@ -429,7 +473,7 @@ absl::Time Core::CompleteUntil(absl::Time now) const {
 std::optional<DeriveJob> Core::NextDerive(absl::Time now) const {
   const State& state = *state_;
   const absl::Time complete = CompleteUntil(now);
-  if (complete == absl::InfinitePast()) return std::nullopt;
+  if (complete == absl::InfinitePast() || now < state.next_derive) return std::nullopt;
   const int64_t until = absl::ToUnixSeconds(complete - options_.derive_delay);
   for (int tier = 1; tier < options_.tiers.size(); ++tier) {
     const int64_t width = options_.tiers[tier].bin_seconds;
@@ -452,6 +496,7 @@ std::optional<DeriveJob> Core::NextDerive(absl::Time now) const {
 }
 
 Actions Core::OnJobDone(JobResult result, absl::Time now) {
+  NoticeClock(now);
   State& state = *state_;
   Actions actions;
   WEIR_CHECK(state.running);
@@ -473,6 +518,20 @@ Actions Core::OnJobDone(JobResult result, absl::Time now) {
   }
   if (options_.mutant == Mutant::kAssumeCommitted && std::holds_alternative<FlushJob>(*state.job)) {
     FinishJob(result, now, &actions);
+    return actions;
+  }
+  if (std::holds_alternative<RetentionJob>(*state.job)) {
+    // Never in doubt, and nothing waits for it: the next interval tries again.
+    state.job.reset();
+    ContinueJobs(now, &actions);
+    return actions;
+  }
+  if (const auto* derive = std::get_if<DeriveJob>(&*state.job);
+      derive != nullptr && !derive->rerun && !absl::IsUnavailable(result.status)) {
+    // It failed before it could commit, and would again: flushes go before it.
+    state.job.reset();
+    state.next_derive = now + options_.retention_interval;
+    ContinueJobs(now, &actions);
     return actions;
   }
   // Unknown: the same again, later.
@@ -618,6 +677,7 @@ absl::Time Core::NextTick(absl::Time now) const {
 }
 
 Actions Core::Drain(absl::Time now) {
+  NoticeClock(now);
   Actions actions;
   state_->draining = true;
   ContinueJobs(now, &actions);

@@ -131,6 +131,10 @@ class Core {
   bool drained() const;
 
   bool claimed() const;
+  // Whether what is folded and not committed takes as much memory as it may: no
+  // more frames should be read until a flush has succeeded. While the store is
+  // away, collectors' logs fill, not this.
+  bool full() const;
   const CoreCounts& counts() const { return counts_; }
   const SeriesIndex& series() const { return series_; }
   int64_t delta_memory_bytes() const;
@@ -139,6 +143,8 @@ class Core {
   struct Log;      // what is known of one WAL
   struct SlotLog;  // per (slot, WAL): committed, applied
   struct State;
+
+  void NoticeClock(absl::Time now);
 
   // Streams.
   Log& FindLog(const WalId& id);

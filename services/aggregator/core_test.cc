@@ -59,6 +59,7 @@ class CoreTest : public ::testing::Test {
   static CoreOptions Options() {
     CoreOptions options;
     options.slot_count = kSlots;
+    options.flush_memory_bytes = 64 << 10;
     return options;
   }
 
@@ -280,6 +281,7 @@ TEST_F(CoreTest, CompletenessIsCommittedWithTheFramesItSpeaksOf) {
   FinishJobs();
   Open(1);
   Receive(1, TestFrame(1, 0, 10));
+  now_ += absl::Seconds(30);
   Perform(core_.OnHeartbeat(1, {.time = kStart + absl::Seconds(30)}, now_));
   TickAfter(absl::Seconds(1));
   FinishJobs();
@@ -289,6 +291,58 @@ TEST_F(CoreTest, CompletenessIsCommittedWithTheFramesItSpeaksOf) {
   for (const store::Watermark& watermark : *watermarks) {
     EXPECT_EQ(watermark.complete_until, kStart + absl::Seconds(30));
   }
+}
+
+TEST_F(CoreTest, ACollectorWhoseClockIsAheadDoesNotClaimTimesToCome) {
+  FinishJobs();
+  Open(1);
+  Receive(1, TestFrame(1, 0, 10));
+  Perform(core_.OnHeartbeat(1, {.time = kStart + absl::Hours(24 * 365)}, now_));
+  TickAfter(absl::Seconds(1));
+  FinishJobs();
+  const auto watermarks = (*store_->OpenSnapshot())->Watermarks();
+  for (const store::Watermark& watermark : *watermarks) {
+    EXPECT_LE(watermark.complete_until, now_);
+  }
+}
+
+TEST_F(CoreTest, ASecondGreetingOnOneStreamEndsIt) {
+  FinishJobs();
+  Open(1);
+  Perform(core_.OnHello(1, {.wal_id = {.high = 8, .low = 8}, .slot_count = kSlots}, now_));
+  EXPECT_TRUE(absl::IsInvalidArgument(closed_[1]));
+}
+
+TEST_F(CoreTest, ARetentionThatFailsDoesNotStopFlushes) {
+  FinishJobs();
+  Open(1);
+  TickAfter(absl::Hours(1));
+  while (!jobs_.empty() && !std::holds_alternative<RetentionJob>(jobs_.front())) FinishJob();
+  ASSERT_EQ(jobs_.size(), 1u);
+  FailJob(absl::FailedPreconditionError("permission denied"));
+  Receive(1, TestFrame(1, 0, 10));
+  TickAfter(absl::Seconds(5));
+  FinishJobs();
+  EXPECT_EQ(Last<delivery::Ack>(1).slots[0].committed_lsn, 1u);
+}
+
+TEST_F(CoreTest, WhileTheStoreIsAwayItSaysWhenItsMemoryIsFull) {
+  FinishJobs();
+  Open(1);
+  EXPECT_FALSE(core_.full());
+  uint64_t lsn = 0;
+  while (!core_.full() && lsn < 2000) {
+    ++lsn;
+    // Each in a bin of its own.
+    Receive(1, TestFrame(lsn, lsn - 1, 1, true, kStart - absl::Seconds(10 * lsn)));
+  }
+  EXPECT_TRUE(core_.full());
+  TickAfter(absl::Seconds(1));
+  FinishJobs();
+  TickAfter(absl::Seconds(1));
+  FinishJobs();
+  EXPECT_FALSE(core_.full());
+  EXPECT_EQ(Last<delivery::Ack>(1).slots[0].committed_lsn, lsn);
 }
 
 TEST_F(CoreTest, AGapHoldsCompletenessBack) {

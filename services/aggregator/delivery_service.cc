@@ -47,6 +47,13 @@ class DeliveryService::Stream final : public rpc::StreamHandler {
     Core& core = service_.core_;
     if (const auto* frame = std::get_if<delivery::Frame>(&*decoded)) {
       service_.Perform(core.OnFrame(connection_, *frame, now));
+      if (core.full()) {
+        const auto found = service_.streams_.find(connection_);
+        if (found != service_.streams_.end()) {
+          service_.paused_.push_back(found->second);
+          return false;
+        }
+      }
     } else if (const auto* heartbeat = std::get_if<delivery::Heartbeat>(&*decoded)) {
       service_.Perform(core.OnHeartbeat(connection_, *heartbeat, now));
     } else {
@@ -159,9 +166,15 @@ void DeliveryService::RunJobs() {
     job.reset();  // the core may reuse the delta as soon as it hears
     loop_->Post([this, result] {
       Perform(core_.OnJobDone(std::move(*result), clock_.Now()));
+      ResumePaused();
       Publish();
     });
   }
+}
+
+void DeliveryService::ResumePaused() {
+  if (core_.full() || stopping_.load(std::memory_order_relaxed)) return;
+  for (const auto& stream : std::exchange(paused_, {})) stream->ResumeReads();
 }
 
 bool DeliveryService::Drain(absl::Time deadline) {

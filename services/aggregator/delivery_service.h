@@ -56,6 +56,7 @@ class DeliveryService final
   void Tick();
   void RunJobs();
   void Publish();
+  void ResumePaused();
 
   const CoreOptions options_;
   const std::string tenant_;
@@ -69,7 +70,7 @@ class DeliveryService final
   Core core_;
   ConnectionId last_connection_ = 0;
   absl::flat_hash_map<ConnectionId, std::shared_ptr<rpc::ServerStream>> streams_;
-  bool ticking_ = false;
+  std::vector<std::shared_ptr<rpc::ServerStream>> paused_;  // while the core is full
 
   // Jobs for the store thread; at most one at a time, by the core's promise.
   BoundedQueue<Job> jobs_;

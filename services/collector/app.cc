@@ -150,6 +150,12 @@ void App::AddMetrics() {
                              [this] { return delivery_->streaming() ? 1.0 : 0.0; });
   registry_.AddCallbackCounter("weir_delivered_frames_total", "Frames sent to the aggregator.", {},
                                [this] { return static_cast<double>(delivery_->counts().frames); });
+  registry_.AddCallbackCounter("weir_delivery_rewinds_total",
+                               "Gaps the aggregator reported while streaming.", {},
+                               [this] { return static_cast<double>(delivery_->counts().rewinds); });
+  registry_.AddCallbackCounter(
+      "weir_delivery_rollbacks_total", "Slots whose committed position fell back.", {},
+      [this] { return static_cast<double>(delivery_->counts().rollbacks); });
   registry_.AddCallbackCounter("weir_delivery_stalls_total",
                                "Connections given up because nothing was committed.", {},
                                [this] { return static_cast<double>(delivery_->counts().stalls); });
@@ -162,6 +168,8 @@ void App::Durable(const std::vector<uint64_t>& slot_last) { delivery_->Durable(s
 void App::Trimmed(const std::vector<uint64_t>& trimmed_slot_last) {
   delivery_->Trimmed(trimmed_slot_last);
 }
+
+void App::TrimFailed(const absl::Status& why) { events_.TrimFailed(why); }
 
 void App::GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync) {
   events_.GroupCommitted(samples, write, sync);

@@ -45,6 +45,7 @@ class App final : public PipelineListener {
   void Told(const std::vector<Waiter>& waiters) override;
   void Durable(const std::vector<uint64_t>& slot_last) override;
   void Trimmed(const std::vector<uint64_t>& trimmed_slot_last) override;
+  void TrimFailed(const absl::Status& why) override;
   void GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync) override;
 
   const Config config_;

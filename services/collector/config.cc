@@ -32,8 +32,9 @@ void Config::Bind(config::Loader& loader) {
              {.help = "How long an idle session's retries are recognised.", .min = 60});
   loader.Add("key_idle", &key_idle,
              {.help = "How long an idempotency key of Push is recognised.", .min = 1});
-  loader.Add("max_sessions", &max_sessions,
-             {.help = "Sessions and keys remembered; more are refused.", .min = 1});
+  loader.Add(
+      "max_sessions", &max_sessions,
+      {.help = "Sessions and keys remembered; more are refused.", .min = 1, .max = 1'500'000});
   loader.Add("max_series", &max_series,
              {.help = "Series remembered; later ones are summed up in overflow series.",
               .min = 1,

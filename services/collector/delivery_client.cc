@@ -88,7 +88,9 @@ void DeliveryClient::OnMessage(grpc::ByteBuffer& message) {
 }
 
 void DeliveryClient::OnClosed(const absl::Status& status) {
-  if (!stopping_) events_.DeliveryClosed(options_.target, status);
+  const absl::Status why = closing_because_.ok() ? status : closing_because_;
+  closing_because_ = absl::OkStatus();
+  if (!stopping_) events_.DeliveryClosed(options_.target, why);
   sender_.OnClosed(status, clock_.Now());
 }
 
@@ -97,13 +99,13 @@ void DeliveryClient::Connect() {
 }
 
 void DeliveryClient::Send(const delivery::FromCollector& message) {
-  // The window bounds what is queued, far below the client's own limit; should
-  // it be reached all the same, the connection is of no use.
+  // The sender looks at queued_bytes(), so this fails only on a connection that
+  // has ended.
   if (!client_.Write(delivery::Encode(message))) client_.Cancel();
 }
 
 void DeliveryClient::Disconnect(const absl::Status& why) {
-  events_.DeliveryClosed(options_.target, why);
+  closing_because_ = why;
   client_.Cancel();
 }
 

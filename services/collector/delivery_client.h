@@ -54,6 +54,7 @@ class DeliveryClient final : private rpc::StreamClient::Handler, private SenderP
   // SenderPort
   void Connect() override;
   void Send(const delivery::FromCollector& message) override;
+  int64_t queued_bytes() const override { return client_.queued_bytes(); }
   void Disconnect(const absl::Status& why) override;
   void Committed(uint64_t lsn) override;
   void Problem(const absl::Status& what) override;
@@ -69,6 +70,7 @@ class DeliveryClient final : private rpc::StreamClient::Handler, private SenderP
   // Owned by the delivery thread.
   Sender sender_;
   delivery::Decoder decoder_;
+  absl::Status closing_because_;  // why we end the connection ourselves
 
   mutable Mutex mu_;
   std::vector<uint64_t> slot_last_ ABSL_GUARDED_BY(mu_);

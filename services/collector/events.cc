@@ -11,6 +11,8 @@ Events::Events(telemetry::Registry& registry, Clock& clock)
       delivery_connections_(
           Event("weir_delivery_connections_total", "Delivery streams opened to an aggregator.")),
       delivery_closes_(Event("weir_delivery_closes_total", "Delivery streams that ended.")),
+      trim_failures_(Event("weir_trim_failures_total",
+                           "Times the log could not be trimmed for want of disk space.")),
       groups_(registry.AddCounter("weir_group_commits_total", "Groups of batches made durable.")),
       group_samples_(registry.AddHistogram("weir_group_samples", "Samples in one group commit.",
                                            telemetry::ExponentialBounds(1, 4, 12))),
@@ -59,6 +61,10 @@ void Events::GroupCommitted(int64_t samples, absl::Duration write, absl::Duratio
   group_samples_.Observe(static_cast<double>(samples));
   write_seconds_.Observe(write);
   sync_seconds_.Observe(sync);
+}
+
+void Events::TrimFailed(const absl::Status& why) {
+  Record(trim_failures_, Level::kError, "the log cannot be trimmed", {{"error", why}});
 }
 
 void Events::DeliveryProblem(const absl::Status& what) {

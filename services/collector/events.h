@@ -25,6 +25,7 @@ class Events : public telemetry::Events {
   void Refused(std::string_view protocol, SubmitResult result);
   void Duplicate(std::string_view protocol);
   void GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync);
+  void TrimFailed(const absl::Status& why);
   void DeliveryProblem(const absl::Status& what);
   void DeliveryConnected(const std::string& target);
   void DeliveryClosed(const std::string& target, const absl::Status& why);
@@ -35,6 +36,7 @@ class Events : public telemetry::Events {
   telemetry::EventSource delivery_problems_;
   telemetry::EventSource delivery_connections_;
   telemetry::EventSource delivery_closes_;
+  telemetry::EventSource trim_failures_;
   telemetry::Counter& groups_;
   telemetry::Histogram& group_samples_;
   telemetry::Histogram& write_seconds_;

@@ -114,19 +114,22 @@ class BatchStream final : public rpc::StreamHandler {
       if (rejections.count() > 0) rejections_.emplace_back(sequence, rejections);
     }
 
-    // Batches from `next_sequence` on were not taken and will come again.
-    void Forget(uint64_t next_sequence) {
+    // Batches from `next_sequence` on were not taken and will come again. Returns
+    // false when that leads below what was acknowledged: the session expired
+    // under an idle stream, and its numbers would be counted anew.
+    bool Forget(uint64_t next_sequence) {
       MutexLock lock(&mu_);
+      if (next_sequence <= acked_) return false;
       expected_ = std::min(expected_, next_sequence - 1);
       while (!rejections_.empty() && rejections_.back().first >= next_sequence) {
         rejections_.pop_back();
       }
+      return true;
     }
 
     void OnAcked(uint64_t sequence) override {
       v1::StreamBatchesResponse response;
       auto* acked = response.mutable_batches_acked();
-      acked->set_sequence(static_cast<int64_t>(sequence));
       bool done = false;
       std::shared_ptr<rpc::ServerStream> stream;
       {
@@ -134,6 +137,7 @@ class BatchStream final : public rpc::StreamHandler {
         if (stream_ == nullptr) return;
         stream = stream_;
         acked_ = std::max(acked_, sequence);
+        acked->set_sequence(static_cast<int64_t>(acked_));
         while (!rejections_.empty() && rejections_.front().first <= sequence) {
           auto* rejections = acked->add_rejections();
           rejections->set_sequence(static_cast<int64_t>(rejections_.front().first));
@@ -260,7 +264,10 @@ class BatchStream final : public rpc::StreamHandler {
         break;
     }
     intake_.events.Refused("stream", submitted.result);
-    acks_->Forget(submitted.next_sequence);
+    if (!acks_->Forget(submitted.next_sequence)) {
+      return End(rpc::Error(absl::StatusCode::kFailedPrecondition, v1::SESSION_UNKNOWN,
+                            "the session was idle for too long and is forgotten; open a new one"));
+    }
     v1::StreamBatchesResponse response;
     auto* rewind = response.mutable_rewind();
     rewind->set_next_sequence(static_cast<int64_t>(submitted.next_sequence));

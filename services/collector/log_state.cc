@@ -22,7 +22,8 @@ absl::Status LogState::Apply(uint64_t lsn, const frame::FrameView& frame) {
   }
   for (const frame::SessionMark& mark : frame.sessions) {
     SessionEntry& entry = sessions[mark.id];
-    entry.sequence = std::max(entry.sequence, mark.sequence);
+    // The later mark, not the higher: a session that expired may begin anew.
+    entry.sequence = mark.sequence;
     entry.lifetime = mark.lifetime;
     entry.last_time = frame.seal_time;
   }

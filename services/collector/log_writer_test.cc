@@ -156,6 +156,17 @@ TEST(LogWriterTest, SealTimesRiseThoughTheClockFalls) {
   EXPECT_GT(second->seal_time, first->seal_time);
 }
 
+TEST(LogStateTest, ASessionThatExpiredAndBeganAnewIsKnownByItsLaterNumbers) {
+  LogState state(1);
+  const auto mark = [&](uint64_t lsn, uint64_t sequence) {
+    return state.Apply(lsn,
+                       {.seal_time = kStart, .sessions = {{.id = kSession, .sequence = sequence}}});
+  };
+  ASSERT_TRUE(mark(1, 1000).ok());
+  ASSERT_TRUE(mark(2, 1).ok());
+  EXPECT_EQ(state.sessions.at(kSession).sequence, 1u);
+}
+
 TEST(LogStateTest, TheEncodingIsRefusedWhenDamagedOrOfAnotherSlotCount) {
   LogState state(2);
   state.slot_last = {3, 9};

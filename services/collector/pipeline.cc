@@ -42,6 +42,10 @@ void Pipeline::Stop() {
 
 Submitted Pipeline::Submit(Submission submission) {
   MutexLock lock(&mu_);
+  if (stopping_) {
+    return {.result = SubmitResult::kOverloaded,
+            .next_sequence = submission.session.has_value() ? submission.session->sequence : 0};
+  }
   const bool was_idle = core_.idle();
   const Submitted submitted = core_.Submit(std::move(submission));
   if (was_idle && !core_.idle()) changed_.NotifyOne();
@@ -50,6 +54,7 @@ Submitted Pipeline::Submit(Submission submission) {
 
 Submitted Pipeline::SubmitAll(std::vector<Submission> submissions) {
   MutexLock lock(&mu_);
+  if (stopping_) return {.result = SubmitResult::kOverloaded};
   const bool was_idle = core_.idle();
   const Submitted submitted = core_.SubmitAll(std::move(submissions));
   if (was_idle && !core_.idle()) changed_.NotifyOne();
@@ -98,12 +103,16 @@ void Pipeline::Run() {
       if (!WaitForWork()) return;
       group = core_.Take(kMaxGroupBytes);
     }
-    if (!group.empty()) Commit(std::move(group));
-    if (clock_.Now() >= next_house_keeping_) HouseKeep();
+    if (!group.empty() && !Commit(std::move(group))) return;
+    // A clock that was set back must not put it off.
+    const absl::Time now = clock_.Now();
+    if (now >= next_house_keeping_ || now + kHouseKeepingInterval < next_house_keeping_) {
+      HouseKeep();
+    }
   }
 }
 
-void Pipeline::Commit(Group group) {
+bool Pipeline::Commit(Group group) {
   const absl::Time start = clock_.Now();
   absl::StatusOr<Written> written = writer_.Write(group, start);
   while (absl::IsResourceExhausted(written.status())) {
@@ -112,7 +121,7 @@ void Pipeline::Commit(Group group) {
     HouseKeep();
     {
       MutexLock lock(&mu_);
-      if (stopping_) return;
+      if (stopping_) return false;
       clock_.WaitUntil(&mu_, &changed_, clock_.Now() + kFullRetryInterval);
     }
     written = writer_.Write(group, clock_.Now());
@@ -137,6 +146,7 @@ void Pipeline::Commit(Group group) {
     listener_.Durable(announced_);
   }
   listener_.GroupCommitted(samples, wrote - start, synced - wrote);
+  return true;
 }
 
 void Pipeline::HouseKeep() {
@@ -152,8 +162,12 @@ void Pipeline::HouseKeep() {
     }
   }
   const absl::StatusOr<bool> trimmed = writer_.Trim(committed, now);
-  WEIR_CHECK_OK(trimmed.status());
-  if (*trimmed) listener_.Trimmed(writer_.trimmed_slot_last());
+  if (absl::IsResourceExhausted(trimmed.status())) {
+    listener_.TrimFailed(trimmed.status());  // the checkpoint before it is in force
+  } else {
+    WEIR_CHECK_OK(trimmed.status());
+    if (*trimmed) listener_.Trimmed(writer_.trimmed_slot_last());
+  }
 
   const bool full = options_.quota_bytes > 0 &&
                     static_cast<double>(log_.bytes()) >=

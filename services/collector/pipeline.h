@@ -2,9 +2,9 @@
 // the log thread takes them in groups, writes a frame, syncs, and tells who
 // waits. While one group is being synced the next gathers: that is group commit.
 //
-// Any error of the disk but a full one ends the process (WEIR_CHECK): after a
-// failed fsync nothing is known of what the disk holds, and only a restart,
-// which reads it back, is honest.
+// A failed write or fsync ends the process (WEIR_CHECK), since nothing is known of
+// what the disk holds then, and only a restart, which reads it back, is honest.
+// A log at its quota waits for room instead.
 //
 // Thread safety: thread-safe, but for Start and Stop. Listener's calls come on
 // the log thread, except Told, which may also come from OnCommitted's caller.
@@ -33,6 +33,8 @@ class PipelineListener {
   virtual void Durable(const std::vector<uint64_t>& slot_last) = 0;
   // The log's old end was cut off.
   virtual void Trimmed(const std::vector<uint64_t>& trimmed_slot_last) = 0;
+  // The log could not be trimmed for want of space; it is tried again.
+  virtual void TrimFailed(const absl::Status& why) = 0;
   // One group is durable: how many samples, and how long write and sync took.
   virtual void GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync) = 0;
 };
@@ -68,7 +70,9 @@ class Pipeline {
  private:
   void Run();
   bool WaitForWork() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Commit(Group group);
+  // Returns false when the group was given up because of Stop: then nothing may
+  // enter the log any more, or a session would have a hole.
+  bool Commit(Group group);
   void HouseKeep();
 
   // Constant after construction.

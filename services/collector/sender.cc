@@ -6,6 +6,12 @@
 #include "common/base/strings.h"
 
 namespace weir::collector {
+namespace {
+
+// What may wait in the port; a tick or an ack goes on.
+constexpr int64_t kMaxQueuedBytes = 8 << 20;
+
+}  // namespace
 
 Sender::Sender(SenderOptions options, const wal::Wal& log, std::vector<uint64_t> slot_last,
                std::vector<uint64_t> trimmed_slot_last, SenderPort& port)
@@ -14,7 +20,6 @@ Sender::Sender(SenderOptions options, const wal::Wal& log, std::vector<uint64_t>
       port_(port),
       slots_(static_cast<size_t>(options_.slot_count)),
       known_lsn_(log.durable_lsn()),
-      committed_lsn_(log.trim_lsn()),
       reconnect_delay_(options_.min_reconnect_delay) {
   for (size_t i = 0; i < slots_.size(); ++i) {
     slots_[i].last = slot_last[i];
@@ -51,7 +56,7 @@ void Sender::OnTick(absl::Time now) {
       }
       return;
     case Phase::kStreaming:
-      if (outstanding_bytes_ > 0 && now - last_progress_ > options_.stall_timeout) {
+      if (Owed() && now - last_progress_ > options_.stall_timeout) {
         ++counts_.stalls;
         GiveUp(absl::DeadlineExceededError(StrCat("nothing was committed for ",
                                                   absl::FormatDuration(now - last_progress_),
@@ -159,6 +164,13 @@ void Sender::OnResume(const delivery::Resume& resume, absl::Time now) {
   Restart(now);
 }
 
+// Whether the aggregator has something that it has not told to be committed: sent
+// on this connection or on one before.
+bool Sender::Owed() const {
+  return std::any_of(slots_.begin(), slots_.end(),
+                     [](const Slot& slot) { return slot.committed < slot.sent; });
+}
+
 // Begins to read where the aggregator needs it.
 void Sender::Restart(absl::Time now) {
   in_flight_.clear();
@@ -228,7 +240,8 @@ void Sender::UpdateCommitted() {
 
 void Sender::Pump(absl::Time now) {
   caught_up_ = false;
-  while (phase_ == Phase::kStreaming && reader_ != nullptr && outstanding_bytes_ < window_bytes_) {
+  while (phase_ == Phase::kStreaming && reader_ != nullptr && outstanding_bytes_ < window_bytes_ &&
+         port_.queued_bytes() < kMaxQueuedBytes) {
     const absl::StatusOr<bool> found = reader_->Next(&record_);
     if (!found.ok()) {
       port_.Problem(found.status());

@@ -16,7 +16,7 @@
 //   Acks only ever tell of what is committed; a position that falls back means
 //   that the store came back older, and what it lost is sent again.
 //   A stream that makes no progress while it owes some is torn down; heartbeats
-//   are not progress.
+//   are not progress. What was sent on an earlier stream is owed on this one.
 //
 // Thread safety: thread-compatible; owned by the delivery thread. Reads the log
 // beside its writer.
@@ -45,6 +45,9 @@ class SenderPort {
   virtual void Connect() = 0;
   // The message's views live during the call.
   virtual void Send(const delivery::FromCollector& message) = 0;
+  // Bytes given to Send and not on their way yet: the sender waits while they
+  // are many, since definitions are not counted against the window.
+  virtual int64_t queued_bytes() const { return 0; }
   // Ends the connection; OnClosed follows.
   virtual void Disconnect(const absl::Status& why) = 0;
   // Everything up to `lsn` is committed to the store.
@@ -91,7 +94,8 @@ class Sender {
   void OnDurable(const std::vector<uint64_t>& slot_last, absl::Time now);
   void OnTrimmed(const std::vector<uint64_t>& trimmed_slot_last);
 
-  // Everything at or below it is committed to the store.
+  // Everything at or below it is committed to the store; 0 until the aggregator
+  // has told.
   uint64_t committed_lsn() const { return committed_lsn_; }
   bool streaming() const { return phase_ == Phase::kStreaming; }
   const SenderCounts& counts() const { return counts_; }
@@ -116,6 +120,7 @@ class Sender {
   void OnResume(const delivery::Resume& resume, absl::Time now);
   bool TakePosition(const delivery::SlotPosition& position);
   void UpdateCommitted();
+  bool Owed() const;
   void Pump(absl::Time now);
   void SendRecord(const wal::Record& record, absl::Time now);
   void SendHeartbeat(absl::Time now);

@@ -105,6 +105,13 @@ int Run(const std::vector<std::string>& arguments) {
     Log(Level::kError, "weir", "cannot start", {{"error", made}});
     return 1;
   }
+  // Before anything else: a second process on the same directory would take the
+  // first one's slots.
+  const auto lock = PosixFileSystem().Lock(config.data_dir + "/LOCK");
+  if (!lock.ok()) {
+    Log(Level::kError, "weir", "cannot start", {{"error", lock.status()}});
+    return 1;
+  }
   aggregator::Config aggregator_config;
   aggregator_config.listen = config.query_listen;
   const std::string socket = config.data_dir + "/aggregator.sock";

@@ -29,13 +29,14 @@ AggregatorNode::AggregatorNode(Environment& env, Network& network, store::Store&
              .silent_after = absl::Seconds(5),
              .min_retry_delay = absl::Milliseconds(20),
              .max_retry_delay = absl::Milliseconds(500),
-             .mutant = env.mutant}) {}
+             .mutant = env.mutant}),
+      clock_offset_(env.Between(-absl::Seconds(3), absl::Seconds(3))) {}
 
 AggregatorNode::~AggregatorNode() = default;
 
 void AggregatorNode::Start() {
   if (env_.trace) env_.Trace(name_, "starts");
-  Perform(core_.Start(env_.now()));
+  Perform(core_.Start(Clock()));
   env_.queue.After(kTickInterval, *this, {.kind = kTick});
 }
 
@@ -63,7 +64,7 @@ void AggregatorNode::Drain() {
   if (!running_ || draining_) return;
   if (env_.trace) env_.Trace(name_, "drains");
   draining_ = true;
-  Perform(core_.Drain(env_.now()));
+  Perform(core_.Drain(Clock()));
   env_.queue.After(absl::Seconds(3), *this, {.kind = kEnd});
 }
 
@@ -83,12 +84,18 @@ void AggregatorNode::Perform(aggregator::Actions actions) {
       }
       network_.Send(send->connection, *this, std::move(send->message));
     } else if (auto* close = std::get_if<aggregator::CloseConnection>(&action)) {
-      if (env_.trace) env_.Trace(name_, "closes link ", close->connection, ": ", close->why.ToString());
+      if (env_.trace) {
+        env_.Trace(name_, "closes link ", close->connection, ": ", close->why.ToString());
+      }
+      // A superseded link is closed, and one that lost a message with definitions.
+      const bool expected = absl::IsAborted(close->why) ||
+                            (absl::IsDataLoss(close->why) && env_.profile.messages_dropped > 0);
+      if (!expected) env_.Break(StrCat(name_, " refuses a stream: ", close->why.ToString()));
       network_.Break(close->connection);
     } else if (auto* run = std::get_if<aggregator::RunStoreJob>(&action)) {
       job_ = std::move(run->job);
       result_.reset();
-      env_.queue.After(env_.Between(absl::Microseconds(50), env_.profile.max_store_time), *this,
+      env_.queue.After(env_.Between(absl::Microseconds(50), env_.StoreTime()), *this,
                        {.kind = kRunJob});
     } else {
       ++env_.counts.fencings;
@@ -116,7 +123,7 @@ void AggregatorNode::RunJob() {
   }
   if (result_->expired_sample_count > 0) env_.Break("samples expired that the oldest tier keeps");
   job_.reset();
-  env_.queue.After(env_.Between(absl::ZeroDuration(), env_.profile.max_store_time / 4), *this,
+  env_.queue.After(env_.Between(absl::ZeroDuration(), env_.StoreTime() / 4), *this,
                    {.kind = kJobDone});
 }
 
@@ -127,8 +134,8 @@ void AggregatorNode::OnEvent(const Event& event) {
     return;
   }
   if (!running_) return;
-  if (env_.now() < paused_until) {
-    env_.queue.At(paused_until, *this, event);
+  if (env_.now() < paused_until()) {
+    env_.queue.At(paused_until(), *this, event);
     return;
   }
   switch (static_cast<Kind>(event.kind)) {
@@ -140,11 +147,11 @@ void AggregatorNode::OnEvent(const Event& event) {
         return;
       }
       env_.queue.After(kTickInterval, *this, event);
-      Perform(core_.OnTick(env_.now()));
+      Perform(core_.OnTick(Clock()));
       return;
     case kJobDone: {
       aggregator::JobResult result = *std::exchange(result_, std::nullopt);
-      Perform(core_.OnJobDone(std::move(result), env_.now()));
+      Perform(core_.OnJobDone(std::move(result), Clock()));
       return;
     }
     case kEnd:
@@ -158,11 +165,11 @@ void AggregatorNode::OnLinkMessage(LinkId link, const Message& message) {
   const delivery::FromCollector& from = std::get<ToAggregator>(message).message();
   const int64_t gaps_before = core_.counts().gaps;
   if (const auto* frame = std::get_if<delivery::Frame>(&from)) {
-    Perform(core_.OnFrame(link, *frame, env_.now()));
+    Perform(core_.OnFrame(link, *frame, Clock()));
   } else if (const auto* heartbeat = std::get_if<delivery::Heartbeat>(&from)) {
-    Perform(core_.OnHeartbeat(link, *heartbeat, env_.now()));
+    Perform(core_.OnHeartbeat(link, *heartbeat, Clock()));
   } else {
-    Perform(core_.OnHello(link, std::get<delivery::Hello>(from), env_.now()));
+    Perform(core_.OnHello(link, std::get<delivery::Hello>(from), Clock()));
   }
   WatchGaps(link, gaps_before);
 }
@@ -181,7 +188,7 @@ void AggregatorNode::WatchGaps(LinkId link, int64_t gaps_before) {
 
 void AggregatorNode::OnLinkClosed(LinkId link) {
   gaps_.erase(link);
-  if (running_) Perform(core_.OnClosed(link, env_.now()));
+  if (running_) Perform(core_.OnClosed(link, Clock()));
 }
 
 }  // namespace weir::simulation

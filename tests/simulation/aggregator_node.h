@@ -29,6 +29,9 @@ class AggregatorNode final : public Actor, public Endpoint {
   // Flushes what it has, then ends by itself, or at the latest after a while.
   void Drain();
 
+  void JumpClock(absl::Duration by) { clock_offset_ += by; }
+
+  const std::string& name() const { return name_; }
   bool running() const { return running_; }
   bool idle() const { return !job_.has_value(); }
   const aggregator::Core& core() const { return core_; }
@@ -49,6 +52,7 @@ class AggregatorNode final : public Actor, public Endpoint {
     absl::Time resumed = absl::InfinitePast();
   };
 
+  absl::Time Clock() const { return env_.now() + clock_offset_; }
   void Perform(aggregator::Actions actions);
   void RunJob();
   void WatchGaps(LinkId link, int64_t gaps_before);
@@ -59,6 +63,7 @@ class AggregatorNode final : public Actor, public Endpoint {
   store::Store& store_;
   const std::string name_;
   aggregator::Core core_;
+  absl::Duration clock_offset_;  // no two machines agree
   bool running_ = true;
   bool draining_ = false;
   std::optional<aggregator::Job> job_;        // on its way to the store

@@ -107,6 +107,12 @@ void CollectorNode::FailNextSync() {
                 {.kind = kKinds[env_.random.Below(4)], .bytes = env_.random.Below(2048)});
 }
 
+void CollectorNode::FillDisk(absl::Duration duration) {
+  if (env_.trace) env_.Trace(name_, "has a full disk");
+  disk_.SetCapacity(disk_.used_bytes() + env_.random.Below(4096));
+  env_.queue.After(duration, *this, {.kind = kDiskFreed});
+}
+
 void CollectorNode::Restart() {
   auto process = std::make_unique<Process>();
   auto log = wal::Wal::Open({.directory = "/wal",
@@ -116,6 +122,10 @@ void CollectorNode::Restart() {
                              .quota_bytes = env_.profile.quota_bytes,
                              .mutant = env_.mutant},
                             disk_);
+  if (absl::IsResourceExhausted(log.status())) {
+    After(absl::Milliseconds(500), kRestart);
+    return;
+  }
   if (!log.ok()) {
     env_.Break(StrCat(name_, " cannot open its log: ", log.status().ToString()));
     return;
@@ -207,15 +217,6 @@ void CollectorNode::OnRequest(LinkId link, const ClientRequest& request) {
 }
 
 void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
-  collector::BatchBuilder& builder = *process_->builder;
-  builder.Start(AdmissionLimits(), Clock());
-  for (const SimulatedSample& sample : request.batch->samples) {
-    const collector::SeriesHandle handle =
-        process_->series->Intern(env_.oracle.series(sample.series));
-    if (!builder.AddInteger(handle, sample.event_unix_nano, sample.value)) {
-      env_.Break("a sample was not admitted");
-    }
-  }
   const bool stream =
       request.session.has_value() && request.session->lifetime == frame::Lifetime::kSession;
   if (stream) {
@@ -224,6 +225,15 @@ void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
     if (rewound != process_->rewound.end()) {
       if (request.number > rewound->second) return;
       process_->rewound.erase(rewound);
+    }
+  }
+  collector::BatchBuilder& builder = *process_->builder;
+  builder.Start(AdmissionLimits(), Clock());
+  for (const SimulatedSample& sample : request.batch->samples) {
+    const collector::SeriesHandle handle =
+        process_->series->Intern(env_.oracle.series(sample.series));
+    if (!builder.AddInteger(handle, sample.event_unix_nano, sample.value)) {
+      env_.Break("a sample was not admitted");
     }
   }
   const Submitted submitted = process_->sessions->Submit(
@@ -314,7 +324,7 @@ void CollectorNode::Write() {
     process.told_early = true;
     TellWaiters(process.sessions->OnDurable(process.group, written->lsn, written->seal_time));
   }
-  After(env_.Between(absl::Microseconds(50), env_.profile.max_sync_time), kSync);
+  After(env_.Between(absl::Microseconds(50), env_.SyncTime()), kSync);
 }
 
 void CollectorNode::RecordFrames(const std::vector<uint64_t>& before) {
@@ -379,7 +389,9 @@ void CollectorNode::HouseKeep() {
 // --- The sender's thread -----------------------------------------------------
 
 void CollectorNode::Connect() {
-  upstream_ = network_.Open(*this, surroundings_.Aggregator());
+  Endpoint* const aggregator = surroundings_.Aggregator();
+  aggregator_ = aggregator;
+  upstream_ = network_.Open(*this, aggregator);
   if (env_.trace) env_.Trace(name_, "connects, link ", upstream_);
 }
 
@@ -410,6 +422,9 @@ void CollectorNode::Committed(uint64_t lsn) {
 }
 
 void CollectorNode::Problem(const absl::Status& what) {
+  // One that was replaced, and does not know yet, tells of a store that was: an
+  // alarm for nothing, but only for as long as it lives.
+  if (!surroundings_.Owns(aggregator_)) return;
   env_.Break(StrCat(name_, " reports: ", what.ToString()));
 }
 
@@ -448,9 +463,13 @@ bool CollectorNode::CompleteUntil(absl::Time before) const {
 // --- Events ------------------------------------------------------------------
 
 void CollectorNode::OnEvent(const Event& event) {
+  if (event.kind == kDiskFreed) {
+    disk_.SetCapacity(0);
+    return;
+  }
   if (event.a != generation_) return;
-  if (env_.now() < paused_until) {
-    env_.queue.At(paused_until, *this, event);
+  if (env_.now() < paused_until()) {
+    env_.queue.At(paused_until(), *this, event);
     return;
   }
   ReceiveTime();
@@ -476,6 +495,8 @@ void CollectorNode::OnEvent(const Event& event) {
     case kHouseKeep:
       After(kHouseKeepingInterval, kHouseKeep);
       if (!process_->busy) HouseKeep();
+      return;
+    case kDiskFreed:
       return;
     case kTick:
       After(kTickInterval, kTick);

@@ -36,6 +36,8 @@ class Surroundings {
   virtual ~Surroundings() = default;
   // Who answers at the aggregator's address, or null.
   virtual Endpoint* Aggregator() = 0;
+  // Whether the store's slots are its own; one that lost them may still answer.
+  virtual bool Owns(const Endpoint* aggregator) = 0;
   // The last committed lsn of the log in the slot.
   virtual uint64_t CommittedLsn(const WalId& log, int slot) = 0;
 };
@@ -49,6 +51,8 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   // The process dies, by itself or with its machine, and starts again later.
   void Crash(bool power_loss);
   void FailNextSync();
+  // Leaves little or no room on the disk for a while.
+  void FillDisk(absl::Duration duration);
   void JumpClock(absl::Duration by) { clock_offset_ += by; }
 
   bool running() const { return process_ != nullptr; }
@@ -72,7 +76,7 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   void OnLinkClosed(LinkId link) override;
 
  private:
-  enum Kind { kRestart, kWrite, kSync, kTell, kNotice, kTrimNotice, kHouseKeep, kTick };
+  enum Kind { kRestart, kWrite, kSync, kTell, kNotice, kTrimNotice, kHouseKeep, kTick, kDiskFreed };
 
   // A push without a session: counted if it is told, or found in the log.
   struct Push {
@@ -121,6 +125,7 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   std::unique_ptr<Process> process_;
   uint64_t generation_ = 0;  // events of earlier processes are void
   LinkId upstream_ = 0;
+  const Endpoint* aggregator_ = nullptr;  // at its other end
   absl::Duration clock_offset_;
   absl::Time high_clock_ = absl::InfinitePast();
 

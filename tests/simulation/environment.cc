@@ -34,6 +34,7 @@ constexpr Field kFields[] = {
     {"trims", &Counts::trims},
     {"stalls", &Counts::stalls},
     {"clock_jumps", &Counts::clock_jumps},
+    {"full_disks", &Counts::full_disks},
     {"store_outages", &Counts::store_outages},
     {"dropped_messages", &Counts::dropped_messages},
     {"completeness_checks", &Counts::completeness_checks},

@@ -39,6 +39,7 @@ struct Counts {
   int64_t stalls = 0;
   int64_t clock_jumps = 0;
   int64_t store_outages = 0;
+  int64_t full_disks = 0;
   int64_t dropped_messages = 0;
   int64_t completeness_checks = 0;
   int64_t acked_samples = 0;
@@ -59,6 +60,13 @@ class Environment {
     const auto nanos = static_cast<uint64_t>(absl::ToInt64Nanoseconds(high - low));
     return low + absl::Nanoseconds(static_cast<int64_t>(random.Below(nanos + 1)));
   }
+  // A healthy machine is quick, however slow it was.
+  absl::Duration StoreTime() { return healed ? absl::Milliseconds(10) : profile.max_store_time; }
+  absl::Duration SyncTime() { return healed ? absl::Milliseconds(5) : profile.max_sync_time; }
+  absl::Duration NetworkDelay() {
+    return healed ? absl::Milliseconds(2) : profile.max_network_delay;
+  }
+
   bool Percent(int percent) { return static_cast<int>(random.Below(100)) < percent; }
   bool PerMille(int part) { return static_cast<int>(random.Below(1000)) < part; }
 

@@ -48,6 +48,8 @@ bool ParseFlag(std::string_view argument, Flags* flags) {
   if (name == "--mutant") {
     const std::optional<Mutant> mutant = MutantFromName(value);
     options.mutant = mutant.value_or(Mutant::kNone);
+    // One failure is all that is asked of a mutant.
+    options.stop_at_first_failure = options.mutant != Mutant::kNone;
     return mutant.has_value();
   }
   if (argument == "--verbose") return options.trace = true;

@@ -19,7 +19,7 @@ ToAggregator::ToAggregator(const delivery::FromCollector& message) : message_(me
 
 // Mostly quick, at times slow: that is what lets connections overtake each other.
 absl::Duration Network::Delay() {
-  const absl::Duration most = env_.profile.max_network_delay;
+  const absl::Duration most = env_.NetworkDelay();
   return env_.random.OneIn(50) ? env_.Between(most, 10 * most)
                                : env_.Between(absl::Microseconds(50), most);
 }
@@ -95,8 +95,8 @@ void Network::OnEvent(const Event& event) {
   Link& link = Find(event.a);
   const size_t side = event.b % 2;
   Endpoint* const end = link.ends[side];
-  if (end != nullptr && env_.now() < end->paused_until) {
-    env_.queue.At(end->paused_until, *this, event);
+  if (end != nullptr && env_.now() < end->paused_until()) {
+    env_.queue.At(end->paused_until(), *this, event);
     return;
   }
   switch (event.kind) {

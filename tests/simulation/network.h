@@ -60,8 +60,16 @@ class Endpoint {
   virtual void OnLinkOpened(LinkId link) = 0;
   virtual void OnLinkMessage(LinkId link, const Message& message) = 0;
   virtual void OnLinkClosed(LinkId link) = 0;
-  // Nothing happens to it before this time.
-  absl::Time paused_until = absl::InfinitePast();
+
+  // Nothing happens to it for a while. A pause is not made longer or shorter: what
+  // was put off until its end happens in the order in which it came.
+  void Pause(absl::Time now, absl::Duration duration) {
+    if (now >= paused_until_) paused_until_ = now + duration;
+  }
+  absl::Time paused_until() const { return paused_until_; }
+
+ private:
+  absl::Time paused_until_ = absl::InfinitePast();
 };
 
 class Network final : public Actor {

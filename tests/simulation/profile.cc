@@ -12,7 +12,7 @@ Profile Profile::Draw(Random& random) {
   profile.session_client_count = static_cast<int>(random.Between(1, 3));
   profile.push_client_count = static_cast<int>(random.Below(3));
   profile.series_count = static_cast<int>(random.Between(2, 8));
-  profile.load_time = absl::Milliseconds(random.Between(8'000, 30'000));
+  profile.load_time = absl::Milliseconds(random.Between(8'000, 50'000));
   profile.mean_batch_interval = absl::Milliseconds(random.Between(60, 500));
   profile.mean_fault_interval = absl::Milliseconds(random.Between(200, 1500));
   for (int& weight : profile.fault_weights) {
@@ -35,7 +35,7 @@ Profile Profile::Draw(Random& random) {
   profile.segment_bytes = random.Between(4 << 10, 12 << 10);
   profile.quota_bytes = random.OneIn(4) ? 2 * profile.segment_bytes + random.Below(16 << 10) : 0;
   profile.max_queued_bytes = either(int64_t{1} << 20, static_cast<int64_t>(random.Between(600, 3000)));
-  profile.window_bytes = either(int64_t{1} << 20, static_cast<int64_t>(random.Between(100, 3000)));
+  profile.window_bytes = either(int64_t{1} << 20, static_cast<int64_t>(random.Between(1000, 4000)));
   profile.flush_memory_bytes = either(int64_t{1} << 30, static_cast<int64_t>(random.Between(1, 30'000)));
   profile.derive_rows_per_job = either(int64_t{1} << 20, static_cast<int64_t>(random.Between(1, 10)));
   profile.max_group_bytes = either(int64_t{1} << 20, static_cast<int64_t>(random.Between(1, 3000)));

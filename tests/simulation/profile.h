@@ -26,11 +26,12 @@ enum class Fault {
   kHalfOpen,          // one direction of it goes dark, and nobody is told
   kClientBreak,
   kStoreDown,
+  kDiskFull,
   kClockJump,
   kCollectorPause,
   kAggregatorPause,
 };
-inline constexpr int kFaultCount = 13;
+inline constexpr int kFaultCount = 14;
 
 struct Profile {
   int slot_count = 4;

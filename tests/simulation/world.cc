@@ -31,6 +31,7 @@ class World final : public Actor, public Surroundings {
 
   void OnEvent(const Event& event) override;
   Endpoint* Aggregator() override;
+  bool Owns(const Endpoint* aggregator) override;
   uint64_t CommittedLsn(const WalId& log, int slot) override;
 
  private:
@@ -38,7 +39,7 @@ class World final : public Actor, public Surroundings {
 
   CommitFault CommitFate();
   void StartAggregator();
-  AggregatorNode* Newest();
+  AggregatorNode* NewestRunning();
   void InjectFault();
   void Inject(Fault fault);
   void CheckCompleteness();
@@ -84,7 +85,7 @@ World::World(uint64_t seed, Mutant mutant, bool trace)
 
 // --- What collectors see -----------------------------------------------------
 
-AggregatorNode* World::Newest() {
+AggregatorNode* World::NewestRunning() {
   return aggregators_.back()->running() ? aggregators_.back().get() : nullptr;
 }
 
@@ -94,7 +95,13 @@ Endpoint* World::Aggregator() {
     AggregatorNode* const older = aggregators_[aggregators_.size() - 2].get();
     if (older->running()) return older;
   }
-  return Newest();
+  return NewestRunning();
+}
+
+bool World::Owns(const Endpoint* aggregator) {
+  return std::any_of(aggregators_.begin(), aggregators_.end(), [&](const auto& candidate) {
+    return candidate.get() == aggregator && candidate->name() == store_->state()->owners[0];
+  });
 }
 
 uint64_t World::CommittedLsn(const WalId& log, int slot) {
@@ -190,17 +197,26 @@ void World::Inject(Fault fault) {
       env_.queue.After(env_.Between(absl::Milliseconds(50), absl::Seconds(6)), *this,
                        {.kind = kStoreUp});
       return;
+    case Fault::kDiskFull:
+      ++env_.counts.full_disks;
+      collector.FillDisk(env_.Between(absl::ZeroDuration(), absl::Seconds(4)));
+      return;
     case Fault::kClockJump:
       ++env_.counts.clock_jumps;
-      collector.JumpClock(env_.random.OneIn(4)
-                              ? env_.Between(-absl::Minutes(5), absl::Minutes(5))
-                              : env_.Between(-absl::Seconds(3), absl::Seconds(3)));
+      if (const absl::Duration by = env_.random.OneIn(4)
+                                        ? env_.Between(-absl::Minutes(5), absl::Minutes(5))
+                                        : env_.Between(-absl::Seconds(3), absl::Seconds(3));
+          env_.random.OneIn(3)) {
+        aggregator.JumpClock(by);
+      } else {
+        collector.JumpClock(by);
+      }
       return;
     case Fault::kCollectorPause:
-      collector.paused_until = env_.now() + env_.Between(absl::ZeroDuration(), absl::Seconds(6));
+      collector.Pause(env_.now(), env_.Between(absl::ZeroDuration(), absl::Seconds(6)));
       return;
     case Fault::kAggregatorPause:
-      aggregator.paused_until = env_.now() + env_.Between(absl::ZeroDuration(), absl::Seconds(6));
+      aggregator.Pause(env_.now(), env_.Between(absl::ZeroDuration(), absl::Seconds(6)));
       return;
   }
 }
@@ -232,7 +248,7 @@ void World::OnEvent(const Event& event) {
     case kQuery:
       CheckCompleteness();
       // A process that ended, because it was fenced for one, is started again.
-      if (Newest() == nullptr) {
+      if (NewestRunning() == nullptr) {
         env_.queue.After(absl::Seconds(1), *this, {.kind = kNewAggregator, .a = aggregators_.size()});
       }
       env_.queue.After(env_.Between(absl::Milliseconds(100), absl::Seconds(2)), *this, event);
@@ -273,12 +289,10 @@ void World::Heal() {
   env_.healed = true;
   if (env_.trace) env_.Trace("world", "no more load and faults");
   store_->set_unavailable(false);
-  for (auto& collector : collectors_) collector->paused_until = env_.now();
-  for (auto& aggregator : aggregators_) aggregator->paused_until = env_.now();
 }
 
 bool World::Settled() {
-  if (Newest() == nullptr) return false;
+  if (NewestRunning() == nullptr) return false;
   for (const auto& client : clients_) {
     if (!client->done()) return false;
   }
@@ -333,21 +347,6 @@ Outcome World::Run() {
     while (env_.queue.RunNext(end)) {
     }
     const Verdict verdict = env_.oracle.Compare(*store_, SimulatedTiers(), env_.now());
-    if (env_.trace) {
-      auto st = store_->state();
-      for (size_t t = 0; t < 3; ++t) {
-        for (auto& [start, rows] : st->partials[t]) {
-          for (auto& r : rows) {
-            std::fprintf(stderr, "row tier %zu start %ld slot %d series %s commit %ld count %ld sum %ld\n", t, start, r.slot, r.series_id.ToHex().substr(0,4).c_str(), r.commit_number, r.aggregate.count, (long)(int64_t)r.aggregate.integer_sum);
-          }
-        }
-      }
-      for (auto& f : st->floors) std::fprintf(stderr, "floor %ld\n", f);
-      for (auto& sl : st->slots) {
-        for (auto& f : sl.derived_until) std::fprintf(stderr, "slot %d derived %ld\n", sl.slot, f);
-      }
-      for (int i=0;i<env_.oracle.series_count();++i) std::fprintf(stderr, "series %d %s\n", i, IdOfSeries(env_.oracle.series(i)).ToHex().c_str());
-    }
     outcome.lost = verdict.lost;
     outcome.doubled = verdict.doubled;
     outcome.why = verdict.first;
