@@ -68,6 +68,7 @@ struct Core::State {
   std::vector<std::pair<ConnectionId, delivery::Hello>> waiting_hellos;
 
   std::shared_ptr<Delta> delta;
+  int64_t received_bytes = 0;  // of the frames in it
   std::shared_ptr<Delta> spare;
 
   // The job whose outcome is not known yet, and whether it runs right now.
@@ -234,9 +235,8 @@ Actions Core::OnFrame(ConnectionId connection, const delivery::Frame& frame, abs
     SendResume(log, now, &actions);
   }
   if (options_.mutant == Mutant::kAckBeforeCommit) Acknowledge(log, &actions);
-  if (state.delta->memory_bytes() >= static_cast<size_t>(options_.flush_memory_bytes)) {
-    ContinueJobs(now, &actions);
-  }
+  state.received_bytes += delivery::FrameCost(frame);
+  if (MuchToFlush()) ContinueJobs(now, &actions);
   return actions;
 }
 
@@ -406,12 +406,18 @@ void Core::ContinueJobs(absl::Time now, Actions* actions) {
   }
 }
 
+// Memory, or half of what a collector may have sent and not seen committed: it
+// should never have to wait for a flush that only waits for its time.
+bool Core::MuchToFlush() const {
+  const State& state = *state_;
+  return !state.delta->empty() &&
+         (state.received_bytes >= options_.window_bytes / 2 ||
+          state.delta->memory_bytes() >= static_cast<size_t>(options_.flush_memory_bytes));
+}
+
 bool Core::FlushDue(absl::Time now) const {
   const State& state = *state_;
-  if (!state.delta->empty() &&
-      state.delta->memory_bytes() >= static_cast<size_t>(options_.flush_memory_bytes)) {
-    return true;
-  }
+  if (MuchToFlush()) return true;
   if (now < state.next_flush && !state.draining) return false;
   if (!state.delta->empty()) return true;
   for (const auto& [id, log] : state.logs) {
@@ -448,6 +454,7 @@ void Core::TakeFlush(absl::Time now, Actions* actions) {
   state.flushing = std::exchange(
       state.delta, state.spare != nullptr ? std::exchange(state.spare, nullptr)
                                           : std::make_shared<Delta>(options_.tiers[0].bin_seconds));
+  state.received_bytes = 0;
   job.delta = state.flushing;
   StartJob(std::move(job), now, actions);
 }

@@ -160,6 +160,7 @@ class Core {
   void RunAgain(absl::Time now, Actions* actions);
   void RetryLater(absl::Time now);
   void ContinueJobs(absl::Time now, Actions* actions);
+  bool MuchToFlush() const;
   bool FlushDue(absl::Time now) const;
   void TakeFlush(absl::Time now, Actions* actions);
   static bool Changed(const Log& log);

@@ -60,6 +60,7 @@ class CoreTest : public ::testing::Test {
     CoreOptions options;
     options.slot_count = kSlots;
     options.flush_memory_bytes = 64 << 10;
+    options.window_bytes = 64 << 10;
     return options;
   }
 
@@ -293,6 +294,21 @@ TEST_F(CoreTest, CompletenessIsCommittedWithTheFramesItSpeaksOf) {
   }
 }
 
+TEST_F(CoreTest, HalfAWindowIsCommittedBeforeItsTime) {
+  FinishJobs();
+  Open(1);
+  Receive(1, TestFrame(1, 0, 1));
+  TickAfter(absl::Seconds(1));
+  FinishJobs();  // the next flush is due in a second
+  uint64_t lsn = 1;
+  while (jobs_.empty() && lsn < 10'000) {
+    ++lsn;
+    Receive(1, TestFrame(lsn, lsn - 1, 1));
+  }
+  ASSERT_EQ(jobs_.size(), 1u);
+  EXPECT_TRUE(std::holds_alternative<FlushJob>(jobs_.front()));
+}
+
 TEST_F(CoreTest, ACollectorWhoseClockIsAheadDoesNotClaimTimesToCome) {
   FinishJobs();
   Open(1);
@@ -337,9 +353,10 @@ TEST_F(CoreTest, WhileTheStoreIsAwayItSaysWhenItsMemoryIsFull) {
     Receive(1, TestFrame(lsn, lsn - 1, 1, true, kStart - absl::Seconds(10 * lsn)));
   }
   EXPECT_TRUE(core_.full());
-  TickAfter(absl::Seconds(1));
-  FinishJobs();
-  TickAfter(absl::Seconds(1));
+  for (int i = 0; i < 5; ++i) {
+    FinishJobs();
+    TickAfter(absl::Seconds(1));
+  }
   FinishJobs();
   EXPECT_FALSE(core_.full());
   EXPECT_EQ(Last<delivery::Ack>(1).slots[0].committed_lsn, lsn);

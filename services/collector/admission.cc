@@ -1,8 +1,5 @@
 #include "services/collector/admission.h"
 
-#include <bit>
-#include <cmath>
-
 #include "absl/strings/str_format.h"
 #include "common/base/strings.h"
 
@@ -142,10 +139,7 @@ void BatchBuilder::Start(const Limits& limits, absl::Time now) {
   segment_ = series_.current_segment();
 }
 
-bool BatchBuilder::AdmitTime(int64_t event_unix_nano) {
-  if (event_unix_nano >= bounds_.oldest && event_unix_nano <= bounds_.newest) [[likely]] {
-    return true;
-  }
+bool BatchBuilder::RejectTime(int64_t event_unix_nano) {
   if (event_unix_nano < bounds_.oldest) {
     rejections_.Add(Reject::kTimeTooOld,
                     StrCat("event time ", ShownTime(event_unix_nano), "; allowed is ",
@@ -158,50 +152,21 @@ bool BatchBuilder::AdmitTime(int64_t event_unix_nano) {
   return false;
 }
 
-bool BatchBuilder::AddFloat(const SeriesHandle& series, int64_t event_unix_nano, double value) {
-  if (!AdmitTime(event_unix_nano)) return false;
-  if (!std::isfinite(value)) [[unlikely]] {
-    rejections_.Add(Reject::kValueNotFinite,
-                    StrCat("value ", value, "; only finite values are allowed"));
-    return false;
-  }
-  if (series.kind == Kind::kCounter && value < 0) [[unlikely]] {
-    rejections_.Add(Reject::kValueNegative,
-                    StrCat("a counter increased by ", value,
-                           "; allowed are 0 and more, or KIND_UP_DOWN_COUNTER"));
-    return false;
-  }
-  Add(series, event_unix_nano, std::bit_cast<uint64_t>(value), &SlotColumns::floats);
-  return true;
+bool BatchBuilder::RejectNotFinite(double value) {
+  rejections_.Add(Reject::kValueNotFinite,
+                  StrCat("value ", value, "; only finite values are allowed"));
+  return false;
 }
 
-bool BatchBuilder::AddInteger(const SeriesHandle& series, int64_t event_unix_nano, int64_t value) {
-  if (!AdmitTime(event_unix_nano)) return false;
-  if (series.kind == Kind::kCounter && value < 0) [[unlikely]] {
-    rejections_.Add(Reject::kValueNegative,
-                    StrCat("a counter increased by ", value,
-                           "; allowed are 0 and more, or KIND_UP_DOWN_COUNTER"));
-    return false;
-  }
-  Add(series, event_unix_nano, static_cast<uint64_t>(value), &SlotColumns::integers);
-  return true;
+template <typename Value>
+bool BatchBuilder::RejectNegative(Value value) {
+  rejections_.Add(Reject::kValueNegative,
+                  StrCat("a counter increased by ", value,
+                         "; allowed are 0 and more, or KIND_UP_DOWN_COUNTER"));
+  return false;
 }
-
-void BatchBuilder::Add(const SeriesHandle& series, int64_t event_unix_nano, uint64_t bits,
-                       frame::Block SlotColumns::*columns) {
-  if (series_.defined_segment(series.number) != segment_) undefined_.push_back(series.number);
-  SlotColumns& slot = slots_[series.slot];
-  frame::Block& block = slot.*columns;
-  block.refs.push_back(series.number);
-  block.times.push_back(event_unix_nano);
-  block.bits.push_back(bits);
-  ++slot.sample_count;
-  ++sample_count_;
-  if (block.size() == frame::kMaxBlockSamples) {
-    AppendBlock(block, &slot.encoded);
-    block.Clear();
-  }
-}
+template bool BatchBuilder::RejectNegative(double value);
+template bool BatchBuilder::RejectNegative(int64_t value);
 
 AdmittedBatch BatchBuilder::Build() {
   AdmittedBatch batch;

@@ -4,6 +4,8 @@
 // Thread safety: thread-compatible; functions are pure.
 #pragma once
 
+#include <bit>
+#include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -98,8 +100,26 @@ class BatchBuilder {
   void Start(const Limits& limits, absl::Time now);
 
   // Each returns whether the sample was admitted; if not, it is in rejections().
-  bool AddFloat(const SeriesHandle& series, int64_t event_unix_nano, double value);
-  bool AddInteger(const SeriesHandle& series, int64_t event_unix_nano, int64_t value);
+  bool AddFloat(const SeriesHandle& series, int64_t event_unix_nano, double value) {
+    if (!TimeAdmitted(event_unix_nano)) [[unlikely]]
+      return RejectTime(event_unix_nano);
+    if (!std::isfinite(value)) [[unlikely]]
+      return RejectNotFinite(value);
+    if (series.kind == Kind::kCounter && value < 0) [[unlikely]]
+      return RejectNegative(value);
+    SlotColumns& slot = slots_[series.slot];
+    Add(series, event_unix_nano, std::bit_cast<uint64_t>(value), slot, slot.floats);
+    return true;
+  }
+  bool AddInteger(const SeriesHandle& series, int64_t event_unix_nano, int64_t value) {
+    if (!TimeAdmitted(event_unix_nano)) [[unlikely]]
+      return RejectTime(event_unix_nano);
+    if (series.kind == Kind::kCounter && value < 0) [[unlikely]]
+      return RejectNegative(value);
+    SlotColumns& slot = slots_[series.slot];
+    Add(series, event_unix_nano, static_cast<uint64_t>(value), slot, slot.integers);
+    return true;
+  }
   void Reject(enum Reject reason, std::string_view message, int64_t count = 1) {
     rejections_.Add(reason, message, count);
   }
@@ -118,9 +138,28 @@ class BatchBuilder {
     uint64_t sample_count = 0;
   };
 
-  void Add(const SeriesHandle& series, int64_t event_unix_nano, uint64_t bits,
-           frame::Block SlotColumns::*columns);
-  bool AdmitTime(int64_t event_unix_nano);
+  bool TimeAdmitted(int64_t event_unix_nano) const {
+    return event_unix_nano >= bounds_.oldest && event_unix_nano <= bounds_.newest;
+  }
+  // Each returns false.
+  bool RejectTime(int64_t event_unix_nano);
+  bool RejectNotFinite(double value);
+  template <typename Value>
+  bool RejectNegative(Value value);
+
+  void Add(const SeriesHandle& series, int64_t event_unix_nano, uint64_t bits, SlotColumns& slot,
+           frame::Block& block) {
+    if (series_.defined_segment(series.number) != segment_) undefined_.push_back(series.number);
+    block.refs.push_back(series.number);
+    block.times.push_back(event_unix_nano);
+    block.bits.push_back(bits);
+    ++slot.sample_count;
+    ++sample_count_;
+    if (block.size() == frame::kMaxBlockSamples) [[unlikely]] {
+      AppendBlock(block, &slot.encoded);
+      block.Clear();
+    }
+  }
 
   SeriesTable& series_;
   std::vector<SlotColumns> slots_;

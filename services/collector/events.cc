@@ -23,11 +23,9 @@ Events::Events(telemetry::Registry& registry, Clock& clock)
                                           "Time to make one group's frames durable.",
                                           telemetry::LatencyBounds())) {}
 
-void Events::Accepted(std::string_view protocol, int64_t samples) {
-  registry()
-      .AddCounter("weir_accepted_samples_total", "Samples taken in.",
-                  {{"protocol", std::string(protocol)}})
-      .Increment(samples);
+telemetry::Counter& Events::AcceptedBy(std::string_view protocol) {
+  return registry().AddCounter("weir_accepted_samples_total", "Samples taken in.",
+                               {{"protocol", std::string(protocol)}});
 }
 
 void Events::Rejected(std::string_view protocol, const Rejections& rejections) {

@@ -19,8 +19,9 @@ class Events : public telemetry::Events {
  public:
   Events(telemetry::Registry& registry, Clock& clock);
 
-  // `protocol`: "push", "stream" or "otlp".
-  void Accepted(std::string_view protocol, int64_t samples);
+  // `protocol`: "push", "stream" or "otlp". The counter of samples taken in, for
+  // a caller to keep: it is raised per batch.
+  telemetry::Counter& AcceptedBy(std::string_view protocol);
   void Rejected(std::string_view protocol, const Rejections& rejections);
   void Refused(std::string_view protocol, SubmitResult result);
   void Duplicate(std::string_view protocol);

@@ -73,6 +73,7 @@ class BatchStream final : public rpc::StreamHandler {
       : intake_(intake),
         stream_(std::move(stream)),
         acks_(std::make_shared<Acks>(stream_)),
+        accepted_(intake.events.AcceptedBy("stream")),
         builder_(intake.series) {
     connection_ = intake_.router.Register(acks_);
   }
@@ -249,7 +250,7 @@ class BatchStream final : public rpc::StreamHandler {
     const Submitted submitted = intake_.pipeline.Submit(std::move(submission));
     switch (submitted.result) {
       case SubmitResult::kQueued:
-        intake_.events.Accepted("stream", accepted);
+        accepted_.Increment(accepted);
         intake_.events.Rejected("stream", builder_.rejections());
         return true;
       case SubmitResult::kDuplicate:
@@ -360,6 +361,7 @@ class BatchStream final : public rpc::StreamHandler {
   const Intake intake_;
   const std::shared_ptr<rpc::ServerStream> stream_;
   const std::shared_ptr<Acks> acks_;
+  telemetry::Counter& accepted_;
   uint64_t connection_ = 0;
   bool open_ = false;
   frame::SessionId session_;
@@ -439,7 +441,7 @@ grpc::ServerUnaryReactor* IngestService::Push(grpc::CallbackServerContext*,
                                .batch = builder.Build()});
   switch (submitted.result) {
     case SubmitResult::kQueued:
-      intake_.events.Accepted("push", response.accepted_count());
+      accepted_.Increment(response.accepted_count());
       intake_.events.Rejected("push", builder.rejections());
       break;
     case SubmitResult::kDuplicate:

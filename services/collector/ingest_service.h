@@ -15,7 +15,8 @@ class IngestService final
     : public v1::IngestService::WithRawMethod_StreamBatches<
           v1::IngestService::WithRawCallbackMethod_Push<v1::IngestService::Service>> {
  public:
-  explicit IngestService(Intake intake) : intake_(intake) {}
+  explicit IngestService(Intake intake)
+      : intake_(intake), accepted_(intake.events.AcceptedBy("push")) {}
 
   // Adds this service, with its stream, to `server`.
   void Register(rpc::Server& server);
@@ -26,6 +27,7 @@ class IngestService final
 
  private:
   const Intake intake_;
+  telemetry::Counter& accepted_;
 };
 
 }  // namespace weir::collector

@@ -275,7 +275,7 @@ grpc::ServerUnaryReactor* OtlpMetricsService::Export(grpc::CallbackServerContext
   submissions.back().waiter = {.connection = connection, .sequence = 1};
   const Submitted submitted = intake_.pipeline.SubmitAll(std::move(submissions));
   if (submitted.result == SubmitResult::kQueued) {
-    intake_.events.Accepted("otlp", samples);
+    accepted_.Increment(samples);
   } else {
     intake_.events.Refused("otlp", submitted.result);
     call->Fail(RefusalStatus(submitted.result));

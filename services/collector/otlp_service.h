@@ -22,7 +22,8 @@ namespace otlp = opentelemetry::proto::collector::metrics::v1;
 class OtlpMetricsService final
     : public otlp::MetricsService::WithRawCallbackMethod_Export<otlp::MetricsService::Service> {
  public:
-  explicit OtlpMetricsService(Intake intake) : intake_(intake) {}
+  explicit OtlpMetricsService(Intake intake)
+      : intake_(intake), accepted_(intake.events.AcceptedBy("otlp")) {}
 
   void Register(rpc::Server& server);
 
@@ -32,6 +33,7 @@ class OtlpMetricsService final
 
  private:
   const Intake intake_;
+  telemetry::Counter& accepted_;
 };
 
 }  // namespace weir::collector

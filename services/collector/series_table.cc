@@ -64,11 +64,6 @@ int64_t SeriesTable::size() const {
   return static_cast<int64_t>(entries_.size());
 }
 
-uint64_t SeriesTable::defined_segment(SeriesNumber number) const {
-  const Chunk* chunk = chunks_[number / kChunk].load(std::memory_order_acquire);
-  return chunk->segments[number % kChunk].load(std::memory_order_relaxed);
-}
-
 void SeriesTable::set_defined_segment(SeriesNumber number, uint64_t segment) {
   Chunk* chunk = chunks_[number / kChunk].load(std::memory_order_acquire);
   chunk->segments[number % kChunk].store(segment, std::memory_order_relaxed);

@@ -29,6 +29,7 @@ class SeriesTable {
   // `max_series`: later ones become the overflow series of their metric, which
   // keeps the totals. In [1, 2^31).
   SeriesTable(int slot_count, int64_t max_series);
+  ~SeriesTable();
 
   // REQUIRES: `series` was admitted (its labels are sorted).
   SeriesHandle Intern(const Series& series);
@@ -47,7 +48,10 @@ class SeriesTable {
 
   // The segment that defined the series last; 0 for none. Written by the log's
   // writer, read by admission as a hint.
-  uint64_t defined_segment(SeriesNumber number) const;
+  uint64_t defined_segment(SeriesNumber number) const {
+    const Chunk* chunk = chunks_[number / kChunk].load(std::memory_order_acquire);
+    return chunk->segments[number % kChunk].load(std::memory_order_relaxed);
+  }
   void set_defined_segment(SeriesNumber number, uint64_t segment);
 
   // The segment frames are written to at the moment, by the log's writer.
@@ -79,9 +83,6 @@ class SeriesTable {
   };
   std::deque<Entry> entries_ ABSL_GUARDED_BY(mu_);
   absl::flat_hash_map<std::string_view, SeriesHandle> handles_ ABSL_GUARDED_BY(mu_);
-
- public:
-  ~SeriesTable();
 };
 
 }  // namespace weir::collector

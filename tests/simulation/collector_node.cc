@@ -186,6 +186,10 @@ bool CollectorNode::settled() const {
          log.oldest_segment_last_lsn() == 0;
 }
 
+uint64_t CollectorNode::committed_lsn() const {
+  return process_ == nullptr ? 0 : process_->sender->committed_lsn();
+}
+
 std::string CollectorNode::Describe() const {
   if (process_ == nullptr) return StrCat(name_, " is down");
   const wal::Wal& log = *process_->log;
@@ -380,6 +384,9 @@ void CollectorNode::HouseKeep() {
     ++env_.counts.trims;
     process.trimmed = process.writer->trimmed_slot_last();
     After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(20)), kTrimNotice);
+    if (!env_.healed && env_.Percent(env_.profile.stops_after_trim_percent)) {
+      After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(10)), kStop);
+    }
     if (env_.mutant == Mutant::kNone) CheckCommitted(process.log->trim_lsn(), "trimmed");
   }
   const uint64_t quota = env_.profile.quota_bytes;
@@ -497,6 +504,9 @@ void CollectorNode::OnEvent(const Event& event) {
       if (!process_->busy) HouseKeep();
       return;
     case kDiskFreed:
+      return;
+    case kStop:
+      Crash(/*power_loss=*/true);
       return;
     case kTick:
       After(kTickInterval, kTick);

@@ -59,6 +59,8 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   const WalId& wal_id() const { return wal_id_; }
   // The link to the aggregator; 0 when there is none.
   LinkId upstream() const { return upstream_; }
+  // What is known to be committed; 0 while it is down.
+  uint64_t committed_lsn() const;
   // Everything it took is durable, committed, known to be, and trimmed.
   bool settled() const;
   std::string Describe() const;
@@ -76,7 +78,7 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   void OnLinkClosed(LinkId link) override;
 
  private:
-  enum Kind { kRestart, kWrite, kSync, kTell, kNotice, kTrimNotice, kHouseKeep, kTick, kDiskFreed };
+  enum Kind { kRestart, kWrite, kSync, kTell, kNotice, kTrimNotice, kHouseKeep, kTick, kDiskFreed, kStop };
 
   // A push without a session: counted if it is told, or found in the log.
   struct Push {

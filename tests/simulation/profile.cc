@@ -30,6 +30,7 @@ Profile Profile::Draw(Random& random) {
   profile.commits_undone = either(0, static_cast<int>(random.Below(60)));
   profile.commits_ghost = either(0, static_cast<int>(random.Below(60)));
   profile.messages_dropped = random.OneIn(4) ? static_cast<int>(random.Between(20, 200)) : 0;
+  profile.stops_after_trim_percent = random.OneIn(3) ? 20 : 0;
   profile.late_percent = either(2, static_cast<int>(random.Between(10, 50)));
 
   profile.segment_bytes = random.Between(4 << 10, 12 << 10);

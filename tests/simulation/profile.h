@@ -54,6 +54,9 @@ struct Profile {
   // gap checks must hold against it.
   int messages_dropped = 0;
   int late_percent = 0;
+  // Of trims, after which the collector's machine stops at once: that is when a
+  // checkpoint that says too much would be believed.
+  int stops_after_trim_percent = 0;
 
   uint64_t segment_bytes = 0;
   uint64_t quota_bytes = 0;

@@ -19,8 +19,10 @@ namespace {
 using test::CommitFault;
 using test::MemoryStore;
 
-// How long a healthy world may take to drain.
-constexpr absl::Duration kDrainTime = absl::Seconds(60);
+// How long a healthy world may go without getting anywhere while it drains, and
+// how long that may take in all: small windows make for slow going.
+constexpr absl::Duration kMaxStandstill = absl::Seconds(30);
+constexpr absl::Duration kMaxDrainTime = absl::Minutes(10);
 constexpr absl::Duration kSilentAfter = absl::Seconds(5);
 
 class World final : public Actor, public Surroundings {
@@ -45,6 +47,7 @@ class World final : public Actor, public Surroundings {
   void CheckCompleteness();
   void Heal();
   bool Settled();
+  uint64_t Progress() const;
   bool Drain();
   std::string Describe();
 
@@ -302,10 +305,24 @@ bool World::Settled() {
   return store_->ghost_count() == 0;
 }
 
+uint64_t World::Progress() const {
+  auto progress = static_cast<uint64_t>(env_.oracle.expected_count());
+  for (const auto& collector : collectors_) progress += collector->committed_lsn();
+  return progress;
+}
+
 bool World::Drain() {
-  const absl::Time deadline = env_.now() + kDrainTime;
+  const absl::Time limit = env_.now() + kMaxDrainTime;
+  absl::Time moved = env_.now();
+  uint64_t progress = 0;
   while (!Settled()) {
-    if (!env_.broken.empty() || env_.now() >= deadline) return false;
+    if (const uint64_t now = Progress(); now > progress) {
+      progress = now;
+      moved = env_.now();
+    }
+    if (!env_.broken.empty() || env_.now() - moved > kMaxStandstill || env_.now() > limit) {
+      return false;
+    }
     const absl::Time until = env_.now() + absl::Milliseconds(200);
     while (env_.queue.RunNext(until)) {
     }
