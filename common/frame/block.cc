@@ -60,14 +60,14 @@ void WithWidth(int log_width, Function function) {
 
 // Narrowing.
 
-uint32_t AllBits(const std::vector<uint32_t>& refs) {
+uint32_t AllBits(absl::Span<const uint32_t> refs) {
   uint32_t bits = 0;
   for (const uint32_t ref : refs) bits |= ref;
   return bits;
 }
 
 // Has as many bits as the largest magnitude, sign included.
-uint64_t AllSignedBits(const std::vector<uint64_t>& values) {
+uint64_t AllSignedBits(absl::Span<const uint64_t> values) {
   uint64_t bits = 0;
   for (const uint64_t value : values) {
     const auto number = static_cast<int64_t>(value);
@@ -76,7 +76,7 @@ uint64_t AllSignedBits(const std::vector<uint64_t>& values) {
   return bits << 1;
 }
 
-bool AllFitFloat32(const std::vector<uint64_t>& values) {
+bool AllFitFloat32(absl::Span<const uint64_t> values) {
   uint64_t lost = 0;
   for (const uint64_t value : values) {
     const double number = std::bit_cast<double>(value);
@@ -89,7 +89,7 @@ bool AllFitFloat32(const std::vector<uint64_t>& values) {
 // Whether every time is `unit` or a multiple of it past `base`. Looks at a few
 // at a time: when the answer is no, it usually shows at once.
 template <uint64_t kUnit>
-bool AllMultiplesOf(const std::vector<int64_t>& times, uint64_t base) {
+bool AllMultiplesOf(absl::Span<const int64_t> times, uint64_t base) {
   constexpr size_t kStride = 16;
   for (size_t begin = 0; begin < times.size(); begin += kStride) {
     const size_t end = std::min(begin + kStride, times.size());
@@ -103,7 +103,7 @@ bool AllMultiplesOf(const std::vector<int64_t>& times, uint64_t base) {
 }
 
 // The coarsest unit that loses nothing, if it makes the column narrower.
-uint64_t ChooseUnit(const std::vector<int64_t>& times, uint64_t base, uint64_t largest) {
+uint64_t ChooseUnit(absl::Span<const int64_t> times, uint64_t base, uint64_t largest) {
   const int width = LogWidth(largest);
   const auto narrower = [&](uint64_t unit) { return LogWidth(largest / unit) < width; };
   if (narrower(kSecond) && AllMultiplesOf<kSecond>(times, base)) return kSecond;
@@ -113,7 +113,7 @@ uint64_t ChooseUnit(const std::vector<int64_t>& times, uint64_t base, uint64_t l
 }
 
 template <typename Narrow, uint64_t kUnit>
-char* StoreTimes(const std::vector<int64_t>& times, uint64_t base, char* out) {
+char* StoreTimes(absl::Span<const int64_t> times, uint64_t base, char* out) {
   const int64_t* in = times.data();
   const size_t count = times.size();
   for (size_t i = 0; i < count; ++i) {
@@ -124,7 +124,7 @@ char* StoreTimes(const std::vector<int64_t>& times, uint64_t base, char* out) {
 }
 
 template <typename Narrow, typename Wide>
-char* StoreNarrow(const std::vector<Wide>& values, char* out) {
+char* StoreNarrow(absl::Span<const Wide> values, char* out) {
   const Wide* in = values.data();
   const size_t count = values.size();
   for (size_t i = 0; i < count; ++i) {
@@ -133,7 +133,7 @@ char* StoreNarrow(const std::vector<Wide>& values, char* out) {
   return out + count * sizeof(Narrow);
 }
 
-char* StoreFloat32(const std::vector<uint64_t>& values, char* out) {
+char* StoreFloat32(absl::Span<const uint64_t> values, char* out) {
   const uint64_t* in = values.data();
   const size_t count = values.size();
   for (size_t i = 0; i < count; ++i) {
@@ -204,7 +204,7 @@ absl::Status Malformed(const char* what) {
 
 }  // namespace
 
-void AppendBlock(const Block& block, std::string* out) {
+void AppendBlock(const BlockView& block, std::string* out) {
   const size_t count = block.size();
   WEIR_CHECK(count > 0 && count <= kMaxBlockSamples);
   WEIR_CHECK(block.times.size() == count && block.bits.size() == count);

@@ -44,8 +44,24 @@ struct Block {
 };
 
 // The same samples give the same bytes.
+// Columns somebody else keeps; a Block is one as well.
+struct BlockView {
+  BlockView(ValueType value_type, absl::Span<const uint32_t> ref_column,
+            absl::Span<const int64_t> time_column, absl::Span<const uint64_t> bit_column)
+      : type(value_type), refs(ref_column), times(time_column), bits(bit_column) {}
+  BlockView(const Block& block)  // NOLINT(google-explicit-constructor)
+      : BlockView(block.type, block.refs, block.times, block.bits) {}
+
+  ValueType type;
+  absl::Span<const uint32_t> refs;
+  absl::Span<const int64_t> times;
+  absl::Span<const uint64_t> bits;
+
+  size_t size() const { return refs.size(); }
+};
+
 // REQUIRES: 1 to kMaxBlockSamples samples; columns of equal length.
-void AppendBlock(const Block& block, std::string* out);
+void AppendBlock(const BlockView& block, std::string* out);
 
 // Reads the next block of `reader` into `*block`, reusing its buffers. A column
 // wider than it needs to be is read all the same, so that an encoder need not

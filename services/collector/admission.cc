@@ -126,11 +126,13 @@ TimeBounds TimeBoundsAt(const Limits& limits, absl::Time now) {
 }
 
 BatchBuilder::BatchBuilder(SeriesTable& series)
-    : series_(series), slots_(static_cast<size_t>(series.slot_count())) {
-  for (SlotColumns& slot : slots_) {
-    slot.floats.type = frame::ValueType::kFloat;
-    slot.integers.type = frame::ValueType::kInteger;
-  }
+    : series_(series), slots_(static_cast<size_t>(series.slot_count())) {}
+
+void BatchBuilder::Columns::MoveTo(frame::ValueType type, std::string* out) {
+  frame::AppendBlock({type, absl::MakeSpan(refs.data(), count), absl::MakeSpan(times.data(), count),
+                      absl::MakeSpan(bits.data(), count)},
+                     out);
+  count = 0;
 }
 
 void BatchBuilder::Start(const Limits& limits, absl::Time now) {
@@ -178,19 +180,18 @@ AdmittedBatch BatchBuilder::Build() {
   batch.blocks.reserve(static_cast<size_t>(sample_count_) * 16 + slots_.size() * 24);
   for (size_t i = 0; i < slots_.size(); ++i) {
     SlotColumns& slot = slots_[i];
-    if (slot.sample_count == 0) continue;
+    const uint64_t count = slot.encoded_count + slot.floats.count + slot.integers.count;
+    if (count == 0) continue;
     const size_t offset = batch.blocks.size();
     batch.blocks.append(slot.encoded);
-    if (slot.floats.size() > 0) AppendBlock(slot.floats, &batch.blocks);
-    if (slot.integers.size() > 0) AppendBlock(slot.integers, &batch.blocks);
+    if (slot.floats.count > 0) slot.floats.MoveTo(frame::ValueType::kFloat, &batch.blocks);
+    if (slot.integers.count > 0) slot.integers.MoveTo(frame::ValueType::kInteger, &batch.blocks);
     batch.parts.push_back({.slot = static_cast<int>(i),
-                           .sample_count = slot.sample_count,
+                           .sample_count = count,
                            .offset = offset,
                            .length = batch.blocks.size() - offset});
-    slot.floats.Clear();
-    slot.integers.Clear();
     slot.encoded.clear();
-    slot.sample_count = 0;
+    slot.encoded_count = 0;
   }
   sample_count_ = 0;
   return batch;

@@ -4,6 +4,7 @@
 // Thread safety: thread-compatible; functions are pure.
 #pragma once
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -108,7 +109,8 @@ class BatchBuilder {
     if (series.kind == Kind::kCounter && value < 0) [[unlikely]]
       return RejectNegative(value);
     SlotColumns& slot = slots_[series.slot];
-    Add(series, event_unix_nano, std::bit_cast<uint64_t>(value), slot, slot.floats);
+    Add(series, event_unix_nano, std::bit_cast<uint64_t>(value), frame::ValueType::kFloat,
+        slot.floats, slot);
     return true;
   }
   bool AddInteger(const SeriesHandle& series, int64_t event_unix_nano, int64_t value) {
@@ -117,7 +119,8 @@ class BatchBuilder {
     if (series.kind == Kind::kCounter && value < 0) [[unlikely]]
       return RejectNegative(value);
     SlotColumns& slot = slots_[series.slot];
-    Add(series, event_unix_nano, static_cast<uint64_t>(value), slot, slot.integers);
+    Add(series, event_unix_nano, static_cast<uint64_t>(value), frame::ValueType::kInteger,
+        slot.integers, slot);
     return true;
   }
   void Reject(enum Reject reason, std::string_view message, int64_t count = 1) {
@@ -131,11 +134,23 @@ class BatchBuilder {
   AdmittedBatch Build();
 
  private:
+  // A block in the making. Small enough that those of all slots stay in the
+  // cache; a full one is encoded.
+  struct Columns {
+    static constexpr size_t kCapacity = 128;
+    size_t count = 0;
+    std::array<uint32_t, kCapacity> refs;
+    std::array<int64_t, kCapacity> times;
+    std::array<uint64_t, kCapacity> bits;
+
+    // Encodes and empties it.
+    void MoveTo(frame::ValueType type, std::string* out);
+  };
   struct SlotColumns {
-    frame::Block floats;
-    frame::Block integers;
+    Columns floats;
+    Columns integers;
     std::string encoded;  // full blocks
-    uint64_t sample_count = 0;
+    uint64_t encoded_count = 0;
   };
 
   bool TimeAdmitted(int64_t event_unix_nano) const {
@@ -147,17 +162,17 @@ class BatchBuilder {
   template <typename Value>
   bool RejectNegative(Value value);
 
-  void Add(const SeriesHandle& series, int64_t event_unix_nano, uint64_t bits, SlotColumns& slot,
-           frame::Block& block) {
+  void Add(const SeriesHandle& series, int64_t event_unix_nano, uint64_t bits,
+           frame::ValueType type, Columns& columns, SlotColumns& slot) {
     if (series_.defined_segment(series.number) != segment_) undefined_.push_back(series.number);
-    block.refs.push_back(series.number);
-    block.times.push_back(event_unix_nano);
-    block.bits.push_back(bits);
-    ++slot.sample_count;
+    const size_t i = columns.count++;
+    columns.refs[i] = series.number;
+    columns.times[i] = event_unix_nano;
+    columns.bits[i] = bits;
     ++sample_count_;
-    if (block.size() == frame::kMaxBlockSamples) [[unlikely]] {
-      AppendBlock(block, &slot.encoded);
-      block.Clear();
+    if (columns.count == Columns::kCapacity) [[unlikely]] {
+      slot.encoded_count += columns.count;
+      columns.MoveTo(type, &slot.encoded);
     }
   }
 

@@ -1,5 +1,6 @@
 #include "tests/simulation/client_node.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace weir::simulation {
@@ -160,7 +161,10 @@ void SessionClient::OnReply(const ClientReply& reply) {
       }
       // What was taken may not be durable yet: sending it again brings the ack.
       // Or the next one does, as its ack speaks for all before it.
-      next_ = env_.random.OneIn(2) && reply.number < made() ? reply.number + 1 : acked_ + 1;
+      next_ = acked_ + 1;
+      if (env_.random.OneIn(2) && reply.number < std::min(made(), acked_ + pipeline_)) {
+        next_ = reply.number + 1;
+      }
       break;
     case ClientReply::Kind::kAcked:
       if (reply.number > made()) {
