@@ -235,11 +235,14 @@ class BatchStream final : public rpc::StreamHandler {
       }
       Define(definition);
     }
+    const auto sequence = static_cast<uint64_t>(batch.sequence());
+    // What was under way behind a refused batch comes again: one answer for all.
+    if (awaited_.has_value() && sequence > *awaited_) return true;
+    awaited_.reset();
     builder_.Start(intake_.limits, intake_.clock.Now());
     AddFloats(batch);
     AddIntegers(batch);
 
-    const auto sequence = static_cast<uint64_t>(batch.sequence());
     Submission submission = {
         .waiter = {.connection = connection_, .sequence = sequence, .level = level_},
         .session = frame::SessionMark{.id = session_, .sequence = sequence},
@@ -269,6 +272,7 @@ class BatchStream final : public rpc::StreamHandler {
       return End(rpc::Error(absl::StatusCode::kFailedPrecondition, v1::SESSION_UNKNOWN,
                             "the session was idle for too long and is forgotten; open a new one"));
     }
+    awaited_ = submitted.next_sequence;
     v1::StreamBatchesResponse response;
     auto* rewind = response.mutable_rewind();
     rewind->set_next_sequence(static_cast<int64_t>(submitted.next_sequence));
@@ -366,7 +370,8 @@ class BatchStream final : public rpc::StreamHandler {
   bool open_ = false;
   frame::SessionId session_;
   AckLevel level_ = AckLevel::kDurable;
-  std::vector<Defined> series_;  // by ref
+  std::optional<uint64_t> awaited_;  // the batch a rewind asked for
+  std::vector<Defined> series_;      // by ref
   Series scratch_;
   BatchBuilder builder_;
   v1::StreamBatchesRequest request_;  // reused

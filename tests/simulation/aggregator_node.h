@@ -66,7 +66,7 @@ class AggregatorNode final : public Actor, public Endpoint {
   absl::Duration clock_offset_;  // no two machines agree
   bool running_ = true;
   bool draining_ = false;
-  std::optional<aggregator::Job> job_;        // on its way to the store
+  std::optional<aggregator::Job> job_;           // on its way to the store
   std::optional<aggregator::JobResult> result_;  // and back
   std::map<LinkId, Gap> gaps_;
 };

@@ -45,11 +45,10 @@ ClientBatchPtr Client::MakeBatch() {
   batch->id = env_.random();
   const uint64_t count = env_.random.Between(1, 5);
   for (uint64_t i = 0; i < count; ++i) {
-    batch->samples.push_back(
-        {.series = static_cast<int>(env_.random.Below(static_cast<uint64_t>(
-             env_.oracle.series_count()))),
-         .event_unix_nano = DrawEventTime(),
-         .value = static_cast<int64_t>(env_.random.Below(uint64_t{1} << 60))});
+    batch->samples.push_back({.series = static_cast<int>(env_.random.Below(
+                                  static_cast<uint64_t>(env_.oracle.series_count()))),
+                              .event_unix_nano = DrawEventTime(),
+                              .value = static_cast<int64_t>(env_.random.Below(uint64_t{1} << 60))});
   }
   return batch;
 }
@@ -96,9 +95,7 @@ void Client::OnEvent(const Event& event) {
   }
 }
 
-void Client::SendRequest(ClientRequest request) {
-  network_.Send(link_, *this, std::move(request));
-}
+void Client::SendRequest(ClientRequest request) { network_.Send(link_, *this, std::move(request)); }
 
 void Client::SendLater(absl::Duration delay) { env_.queue.After(delay, *this, {.kind = kSend}); }
 
@@ -125,8 +122,8 @@ void Client::OnLinkClosed(LinkId link) {
 
 // --- Sessions ----------------------------------------------------------------
 
-SessionClient::SessionClient(Environment& env, Network& network,
-                             std::function<Endpoint*()> resolve, int number)
+SessionClient::SessionClient(Environment& env, Network& network, std::function<Endpoint*()> resolve,
+                             int number)
     : Client(env, network, std::move(resolve), StrCat("session ", number)),
       id_(DrawSessionId(env)),
       level_(DrawLevel(env)),

@@ -20,8 +20,7 @@ namespace weir::simulation {
 class Client : public Actor, public Endpoint {
  public:
   // `resolve` gives who answers at the collector's address, or null.
-  Client(Environment& env, Network& network, std::function<Endpoint*()> resolve,
-         std::string name);
+  Client(Environment& env, Network& network, std::function<Endpoint*()> resolve, std::string name);
 
   void Start();
   void BreakLink();
@@ -65,8 +64,7 @@ class Client : public Actor, public Endpoint {
 
 class SessionClient final : public Client {
  public:
-  SessionClient(Environment& env, Network& network, std::function<Endpoint*()> resolve,
-                int number);
+  SessionClient(Environment& env, Network& network, std::function<Endpoint*()> resolve, int number);
 
   bool done() const override { return env_.healed && outstanding_.empty(); }
   std::string Describe() const override;

@@ -8,8 +8,8 @@ namespace weir::simulation {
 namespace {
 
 using collector::AckLevel;
-using collector::Submitted;
 using collector::SubmitResult;
+using collector::Submitted;
 using collector::Waiter;
 
 constexpr absl::Duration kTickInterval = absl::Milliseconds(50);
@@ -134,10 +134,9 @@ void CollectorNode::Restart() {
   wal_id_ = process->log->id();
   if (process->log->recovery().torn_bytes > 0) ++env_.counts.torn_tails;
   process->series = std::make_unique<collector::SeriesTable>(env_.profile.slot_count, 1000);
-  const collector::SessionLimits limits = {
-      .max_queued_bytes = env_.profile.max_queued_bytes};
-  auto writer = collector::LogWriter::Open(*process->log, *process->series, limits.lifetimes,
-                                           env_.mutant);
+  const collector::SessionLimits limits = {.max_queued_bytes = env_.profile.max_queued_bytes};
+  auto writer =
+      collector::LogWriter::Open(*process->log, *process->series, limits.lifetimes, env_.mutant);
   if (!writer.ok()) {
     env_.Break(StrCat(name_, " cannot read its log: ", writer.status().ToString()));
     return;
@@ -146,17 +145,17 @@ void CollectorNode::Restart() {
   process->sessions = std::make_unique<collector::SessionCore>(limits, env_.mutant);
   process->sessions->Restore(process->writer->recovered().sessions);
   process->builder = std::make_unique<collector::BatchBuilder>(*process->series);
-  process->sender.reset(new collector::Sender(
-      {.slot_count = env_.profile.slot_count,
-                               .collector = name_,
-                               .heartbeat_interval = absl::Milliseconds(200),
-                               .stall_timeout = absl::Seconds(4),
-                               .greeting_timeout = absl::Seconds(2),
-                               .min_reconnect_delay = absl::Milliseconds(50),
-                               .max_reconnect_delay = absl::Seconds(1),
-                               .mutant = env_.mutant},
-      *process->log, process->writer->recovered().slot_last,
-      process->writer->trimmed_slot_last(), *this));
+  process->sender.reset(new collector::Sender({.slot_count = env_.profile.slot_count,
+                                               .collector = name_,
+                                               .heartbeat_interval = absl::Milliseconds(200),
+                                               .stall_timeout = absl::Seconds(4),
+                                               .greeting_timeout = absl::Seconds(2),
+                                               .min_reconnect_delay = absl::Milliseconds(50),
+                                               .max_reconnect_delay = absl::Seconds(1),
+                                               .mutant = env_.mutant},
+                                              *process->log, process->writer->recovered().slot_last,
+                                              process->writer->trimmed_slot_last(), *this));
+  high_clock_ = std::max(high_clock_, process->writer->recovered().last_seal_time);
   const uint64_t durable = process->log->durable_lsn();
   if (env_.trace) {
     env_.Trace(name_, "starts, durable ", durable, ", trimmed ", process->log->trim_lsn(),
@@ -214,10 +213,10 @@ void CollectorNode::OnRequest(LinkId link, const ClientRequest& request) {
   // As BatchStream::OnOpen.
   const std::optional<uint64_t> last = process_->sessions->LastSequence(request.session->id);
   const bool unknown = request.session->sequence > last.value_or(0);
-  network_.Send(link, *this,
-                ClientReply{.kind = unknown ? ClientReply::Kind::kSessionUnknown
-                                            : ClientReply::Kind::kOpened,
-                            .number = last.value_or(0)});
+  network_.Send(
+      link, *this,
+      ClientReply{.kind = unknown ? ClientReply::Kind::kSessionUnknown : ClientReply::Kind::kOpened,
+                  .number = last.value_or(0)});
 }
 
 void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
@@ -245,8 +244,8 @@ void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
        .session = request.session,
        .batch = builder.Build()});
   if (env_.trace) {
-    env_.Trace(name_, "batch ", request.batch->id, " (", request.number, "): ",
-               static_cast<int>(submitted.result));
+    env_.Trace(name_, "batch ", request.batch->id, " (", request.number,
+               "): ", static_cast<int>(submitted.result));
   }
   switch (submitted.result) {
     case SubmitResult::kQueued:
@@ -264,13 +263,12 @@ void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
     case SubmitResult::kTooManySessions: {
       ++env_.counts.rewinds;
       if (stream) process_->rewound[link] = submitted.next_sequence;
-      network_.Send(link, *this,
-                    ClientReply{.kind = stream ? ClientReply::Kind::kRewind
-                                               : ClientReply::Kind::kRefused,
-                                .number = stream ? submitted.next_sequence : request.number,
-                                .delay = submitted.result == SubmitResult::kRewind
-                                             ? absl::ZeroDuration()
-                                             : absl::Milliseconds(50)});
+      network_.Send(
+          link, *this,
+          ClientReply{.kind = stream ? ClientReply::Kind::kRewind : ClientReply::Kind::kRefused,
+                      .number = stream ? submitted.next_sequence : request.number,
+                      .delay = submitted.result == SubmitResult::kRewind ? absl::ZeroDuration()
+                                                                         : absl::Milliseconds(50)});
       return;
     }
   }
@@ -373,9 +371,9 @@ void CollectorNode::HouseKeep() {
   process.next_house_keeping = Clock() + kHouseKeepingInterval;
   const collector::SessionTable now = process.sessions->VolatileSessions();
   process.sessions->Expire(Clock());
-  const auto trimmed = process.writer->Trim(
-      process.committed_lsn, Clock(),
-      env_.mutant == Mutant::kVolatileSessionsAtTrim ? &now : nullptr);
+  const auto trimmed =
+      process.writer->Trim(process.committed_lsn, Clock(),
+                           env_.mutant == Mutant::kVolatileSessionsAtTrim ? &now : nullptr);
   if (!trimmed.ok()) {
     Die(trimmed.status());
     return;

@@ -78,7 +78,18 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   void OnLinkClosed(LinkId link) override;
 
  private:
-  enum Kind { kRestart, kWrite, kSync, kTell, kNotice, kTrimNotice, kHouseKeep, kTick, kDiskFreed, kStop };
+  enum Kind {
+    kRestart,
+    kWrite,
+    kSync,
+    kTell,
+    kNotice,
+    kTrimNotice,
+    kHouseKeep,
+    kTick,
+    kDiskFreed,
+    kStop
+  };
 
   // A push without a session: counted if it is told, or found in the log.
   struct Push {
@@ -131,9 +142,9 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   absl::Duration clock_offset_;
   absl::Time high_clock_ = absl::InfinitePast();
 
-  std::vector<Push> written_pushes_;               // of a process that died
-  std::vector<std::vector<uint64_t>> slot_lsns_;   // the frames of each slot, ascending
-  std::vector<Told> told_;                         // ascending in both
+  std::vector<Push> written_pushes_;              // of a process that died
+  std::vector<std::vector<uint64_t>> slot_lsns_;  // the frames of each slot, ascending
+  std::vector<Told> told_;                        // ascending in both
 };
 
 }  // namespace weir::simulation

@@ -14,7 +14,7 @@ std::vector<EventSpan> Spans() {
 
 struct Field {
   std::string_view name;
-  int64_t Counts::* count;
+  int64_t Counts::*count;
 };
 constexpr Field kFields[] = {
     {"crashes", &Counts::crashes},

@@ -29,10 +29,10 @@ struct Counts {
   int64_t fencings = 0;
   int64_t torn_tails = 0;
   int64_t fsync_failures = 0;
-  int64_t rewinds = 0;   // batches a collector asked to be sent again
-  int64_t gaps = 0;      // ranges an aggregator could not apply
+  int64_t rewinds = 0;  // batches a collector asked to be sent again
+  int64_t gaps = 0;     // ranges an aggregator could not apply
   int64_t resumes = 0;
-  int64_t repeats = 0;   // batches sent again that were known
+  int64_t repeats = 0;  // batches sent again that were known
   int64_t derives = 0;
   int64_t late_rows = 0;
   int64_t trims = 0;

@@ -46,8 +46,7 @@ void Network::Send(LinkId id, const Endpoint& from, Message message) {
   if (link.ends[1 - side] != &from) return;           // a process that is gone
   Direction& direction = link.to[side];
   if (direction.dark) return;
-  const absl::Time arrival =
-      std::max(direction.last + absl::Nanoseconds(1), env_.now() + Delay());
+  const absl::Time arrival = std::max(direction.last + absl::Nanoseconds(1), env_.now() + Delay());
   if (arrival > direction.cut) return;
   direction.last = arrival;
   size_t place = pool_.size();
@@ -68,10 +67,11 @@ void Network::Break(LinkId id) {
   for (size_t side = 0; side < 2; ++side) {
     Direction& direction = link.to[side];
     const absl::Time now = env_.now();
-    direction.cut = direction.last > now ? env_.Between(absl::ZeroDuration(), direction.last - now) + now
-                                         : now;
+    direction.cut =
+        direction.last > now ? env_.Between(absl::ZeroDuration(), direction.last - now) + now : now;
     // An end may hear of it much later than the other.
-    const absl::Duration notice = env_.random.OneIn(8) ? env_.Between(absl::ZeroDuration(), absl::Seconds(5)) : Delay();
+    const absl::Duration notice =
+        env_.random.OneIn(8) ? env_.Between(absl::ZeroDuration(), absl::Seconds(5)) : Delay();
     env_.queue.At(direction.cut + notice, *this, {.kind = kClosed, .a = id, .b = side});
   }
 }

@@ -92,8 +92,8 @@ class Network final : public Actor {
 
  private:
   struct Direction {
-    absl::Time last = absl::InfinitePast();     // when its last message arrives
-    absl::Time cut = absl::InfiniteFuture();    // what would arrive later is lost
+    absl::Time last = absl::InfinitePast();   // when its last message arrives
+    absl::Time cut = absl::InfiniteFuture();  // what would arrive later is lost
     bool dark = false;
   };
   struct Link {

@@ -35,10 +35,13 @@ Profile Profile::Draw(Random& random) {
 
   profile.segment_bytes = random.Between(4 << 10, 12 << 10);
   profile.quota_bytes = random.OneIn(4) ? 2 * profile.segment_bytes + random.Below(16 << 10) : 0;
-  profile.max_queued_bytes = either(int64_t{1} << 20, static_cast<int64_t>(random.Between(600, 3000)));
+  profile.max_queued_bytes =
+      either(int64_t{1} << 20, static_cast<int64_t>(random.Between(600, 3000)));
   profile.window_bytes = either(int64_t{1} << 20, static_cast<int64_t>(random.Between(1000, 4000)));
-  profile.flush_memory_bytes = either(int64_t{1} << 30, static_cast<int64_t>(random.Between(1, 30'000)));
-  profile.derive_rows_per_job = either(int64_t{1} << 20, static_cast<int64_t>(random.Between(1, 10)));
+  profile.flush_memory_bytes =
+      either(int64_t{1} << 30, static_cast<int64_t>(random.Between(1, 30'000)));
+  profile.derive_rows_per_job =
+      either(int64_t{1} << 20, static_cast<int64_t>(random.Between(1, 10)));
   profile.max_group_bytes = either(int64_t{1} << 20, static_cast<int64_t>(random.Between(1, 3000)));
   profile.max_sync_time = absl::Milliseconds(random.Between(1, 60));
   profile.max_store_time = absl::Milliseconds(random.Between(1, 300));

@@ -20,10 +20,10 @@ enum class Fault {
   kPowerLoss,
   kSyncFailure,
   kAggregatorCrash,
-  kTakeover,          // a new aggregator starts while the old one lives on
-  kGracefulRestart,   // the aggregator drains, stops and starts again
-  kConnectionBreak,   // between a collector and an aggregator
-  kHalfOpen,          // one direction of it goes dark, and nobody is told
+  kTakeover,         // a new aggregator starts while the old one lives on
+  kGracefulRestart,  // the aggregator drains, stops and starts again
+  kConnectionBreak,  // between a collector and an aggregator
+  kHalfOpen,         // one direction of it goes dark, and nobody is told
   kClientBreak,
   kStoreDown,
   kDiskFull,
@@ -39,7 +39,7 @@ struct Profile {
   int session_client_count = 2;
   int push_client_count = 1;  // without sessions, half of them with keys
   int series_count = 4;
-  absl::Duration load_time;   // how long clients make batches and faults happen
+  absl::Duration load_time;  // how long clients make batches and faults happen
   absl::Duration mean_batch_interval;
   absl::Duration mean_fault_interval;
   int fault_weights[kFaultCount] = {};

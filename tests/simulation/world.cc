@@ -59,8 +59,7 @@ class World final : public Actor, public Surroundings {
   std::vector<std::unique_ptr<Client>> clients_;
 };
 
-World::World(uint64_t seed, Mutant mutant, bool trace)
-    : env_(seed, mutant, trace), network_(env_) {
+World::World(uint64_t seed, Mutant mutant, bool trace) : env_(seed, mutant, trace), network_(env_) {
   auto store = MemoryStore::Create({.slot_count = env_.profile.slot_count,
                                     .tiers = SimulatedTiers(),
                                     .created_time = env_.start,
@@ -137,14 +136,14 @@ CommitFault World::CommitFate() {
 }
 
 void World::StartAggregator() {
-  aggregators_.push_back(std::make_unique<AggregatorNode>(
-      env_, network_, *store_, static_cast<int>(aggregators_.size())));
+  aggregators_.push_back(std::make_unique<AggregatorNode>(env_, network_, *store_,
+                                                          static_cast<int>(aggregators_.size())));
   aggregators_.back()->Start();
 }
 
 void World::InjectFault() {
-  int64_t choice = static_cast<int64_t>(
-      env_.random.Below(static_cast<uint64_t>(env_.profile.fault_weight_sum)));
+  int64_t choice =
+      static_cast<int64_t>(env_.random.Below(static_cast<uint64_t>(env_.profile.fault_weight_sum)));
   for (int i = 0; i < kFaultCount; ++i) {
     choice -= env_.profile.fault_weights[i];
     if (choice < 0) {
@@ -252,7 +251,8 @@ void World::OnEvent(const Event& event) {
       CheckCompleteness();
       // A process that ended, because it was fenced for one, is started again.
       if (NewestRunning() == nullptr) {
-        env_.queue.After(absl::Seconds(1), *this, {.kind = kNewAggregator, .a = aggregators_.size()});
+        env_.queue.After(absl::Seconds(1), *this,
+                         {.kind = kNewAggregator, .a = aggregators_.size()});
       }
       env_.queue.After(env_.Between(absl::Milliseconds(100), absl::Seconds(2)), *this, event);
       return;
@@ -267,9 +267,9 @@ void World::CheckCompleteness() {
   if (env_.profile.messages_dropped > 0) return;
   const auto snapshot = store_->OpenSnapshot();
   if (!snapshot.ok()) return;
-  const auto answer = aggregator::QueryWindow({.tenant = "default", .window = "1s", .name = "none"},
-                                              **snapshot, SimulatedTiers(), env_.now(),
-                                              {.silent_after = kSilentAfter});
+  const auto answer =
+      aggregator::QueryWindow({.tenant = "default", .window = "1s", .name = "none"}, **snapshot,
+                              SimulatedTiers(), env_.now(), {.silent_after = kSilentAfter});
   WEIR_CHECK_OK(answer.status());
   if (!answer->complete_until.has_value()) return;
   ++env_.counts.completeness_checks;
