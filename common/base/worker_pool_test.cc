@@ -90,9 +90,9 @@ TEST(WorkerPoolTest, StopRunsWhatIsQueued) {
 }
 
 TEST(WorkerPoolTest, WorkBeyondTheQueueIsRefused) {
-  WorkerPool pool({.threads = 1, .max_queued_count = 1});
-  std::promise<void> started;
+  std::promise<void> started;  // outlive the pool, whose destructor joins
   std::promise<void> release;
+  WorkerPool pool({.threads = 1, .max_queued_count = 1});
   ASSERT_TRUE(pool.TrySubmit([&] {
     started.set_value();
     release.get_future().wait();
