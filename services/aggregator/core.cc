@@ -638,7 +638,8 @@ void Core::FinishClaim(const JobResult& result, absl::Time now, Actions* actions
     Log& log = FindLog(watermark.wal_id);
     SlotLog& slot = log.slots[static_cast<size_t>(watermark.slot)];
     slot.committed = slot.applied = watermark.lsn;
-    log.heard = std::max(log.heard, watermark.heard_time);
+    // Another clock's time may be ahead of ours; ours must be able to pass it.
+    log.heard = std::max(log.heard, std::min(watermark.heard_time, now));
     log.committed_heard = log.heard;
     log.committed_complete = std::max(log.committed_complete, watermark.complete_until);
     log.applied_complete = log.committed_complete;

@@ -251,6 +251,36 @@ TEST_F(CoreTest, ASuccessorGoesOnWhereTheCommitsEnd) {
   EXPECT_EQ(resume.slots[0].epoch, 2);
 }
 
+TEST_F(CoreTest, ASuccessorWhoseClockIsBehindStillCommitsThatItHearsACollector) {
+  FinishJobs();
+  now_ += absl::Hours(1);
+  Open(1);
+  TickAfter(absl::Seconds(1));
+  FinishJobs();  // heard an hour from the successor's now
+
+  Core successor(Options());
+  absl::Time now = kStart;
+  bool flushed = false;
+  const auto run_all = [&](Actions actions) {
+    while (!actions.empty()) {
+      Actions more;
+      for (const Action& action : actions) {
+        const auto* run = std::get_if<RunStoreJob>(&action);
+        if (run == nullptr) continue;
+        flushed |= std::holds_alternative<FlushJob>(run->job);
+        more = successor.OnJobDone(Run(run->job), now);
+      }
+      actions = std::move(more);
+    }
+  };
+  run_all(successor.Start(now));
+  now += absl::Seconds(1);
+  run_all(successor.OnHello(9, {.wal_id = kWal, .slot_count = kSlots}, now));
+  now += absl::Seconds(2);
+  run_all(successor.OnTick(now));
+  EXPECT_TRUE(flushed) << "it would not notice that another has taken its slots";
+}
+
 TEST_F(CoreTest, ANewerConnectionOfALogReplacesTheOlder) {
   FinishJobs();
   Open(1);
