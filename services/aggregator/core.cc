@@ -225,15 +225,7 @@ Actions Core::OnFrame(ConnectionId connection, const delivery::Frame& frame, abs
     Detach(log);
     return actions;
   }
-  bool gap = false;
-  for (const SlotLog& slot : log.slots) gap |= slot.gap;
-  if (!gap) {
-    // A collector's clock may be ahead; completeness is never claimed for times
-    // to come.
-    log.applied_complete = std::max(log.applied_complete, std::min(frame.seal_time, now));
-  } else if (options_.mutant != Mutant::kSilentGap && now - log.resume_sent >= kResumeInterval) {
-    SendResume(log, now, &actions);
-  }
+  AdvanceComplete(log, frame.seal_time, now, &actions);
   if (options_.mutant == Mutant::kAckBeforeCommit) Acknowledge(log, &actions);
   state.received_bytes += delivery::FrameCost(frame);
   if (MuchToFlush()) ContinueJobs(now, &actions);
@@ -321,16 +313,21 @@ Actions Core::OnHeartbeat(ConnectionId connection, const delivery::Heartbeat& he
   if (state.fenced || found == state.connections.end()) return actions;
   Log& log = *found->second;
   log.heard = now;
+  AdvanceComplete(log, heartbeat.time, now, &actions);
+  return actions;
+}
+
+// Everything the collector acknowledged before `time` has been applied, unless
+// frames are missing: then it is asked for them again, now and then. A collector's
+// clock may be ahead; completeness is never claimed for times to come.
+void Core::AdvanceComplete(Log& log, absl::Time time, absl::Time now, Actions* actions) {
   const bool gap =
       std::any_of(log.slots.begin(), log.slots.end(), [](const SlotLog& slot) { return slot.gap; });
-  if (gap) {
-    if (options_.mutant != Mutant::kSilentGap && now - log.resume_sent >= kResumeInterval) {
-      SendResume(log, now, &actions);
-    }
-  } else {
-    log.applied_complete = std::max(log.applied_complete, std::min(heartbeat.time, now));
+  if (!gap) {
+    log.applied_complete = std::max(log.applied_complete, std::min(time, now));
+  } else if (options_.mutant != Mutant::kSilentGap && now - log.resume_sent >= kResumeInterval) {
+    SendResume(log, now, actions);
   }
-  return actions;
 }
 
 Actions Core::OnClosed(ConnectionId connection, absl::Time) {
@@ -675,13 +672,6 @@ void Core::FinishFlush(const FlushJob& flush, const JobResult& result, absl::Tim
   const absl::Duration took = now - state.job_started;
   state.next_flush = state.job_started +
                      std::clamp(10 * took, options_.flush_interval, options_.max_flush_interval);
-}
-
-absl::Time Core::NextTick(absl::Time now) const {
-  const State& state = *state_;
-  if (state.fenced || state.running) return now + absl::Seconds(1);
-  if (state.job.has_value()) return state.retry_at;
-  return std::min(state.next_flush, now + absl::Milliseconds(200));
 }
 
 Actions Core::Drain(absl::Time now) {

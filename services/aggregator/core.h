@@ -122,9 +122,6 @@ class Core {
   // The result of the one job asked for by RunStoreJob.
   Actions OnJobDone(JobResult result, absl::Time now);
 
-  // When OnTick has something to do at the latest.
-  absl::Time NextTick(absl::Time now) const;
-
   // Flush what there is as soon as possible and derive nothing more; drained()
   // once everything applied is committed.
   Actions Drain(absl::Time now);
@@ -154,6 +151,7 @@ class Core {
   void Acknowledge(Log& log, Actions* actions);
   absl::Status ApplyFrame(Log& log, const delivery::Frame& frame);
   absl::Status FoldSubframe(const Log& log);
+  void AdvanceComplete(Log& log, absl::Time time, absl::Time now, Actions* actions);
 
   // Jobs.
   void StartJob(Job job, absl::Time now, Actions* actions);

@@ -62,6 +62,12 @@ v1::ErrorReason RefusalReason(SubmitResult result) {
 
 absl::Duration RefusalDelay() { return absl::Milliseconds(200); }
 
+absl::Status ShuttingDown() {
+  return rpc::WithRetryDelay(rpc::Error(absl::StatusCode::kUnavailable, v1::SHUTTING_DOWN,
+                                        "the collector is stopping; send the same again"),
+                             absl::Seconds(1));
+}
+
 absl::Status RefusalStatus(SubmitResult result) {
   switch (result) {
     case SubmitResult::kLogFull:

@@ -26,6 +26,9 @@ void ToProto(const Rejections& rejections, google::protobuf::RepeatedPtrField<v1
 
 AckLevel ToAckLevel(v1::AckLevel level);
 
+// The collector is stopping: the same may be sent again, here or elsewhere.
+absl::Status ShuttingDown();
+
 // Why a batch was refused, with the delay after which it may be tried again.
 // REQUIRES: `result` is a refusal.
 absl::Status RefusalStatus(SubmitResult result);

@@ -21,12 +21,6 @@ constexpr uint32_t kMaxStreamRef = 1 << 20;
 constexpr size_t kMaxKeyBytes = 128;
 constexpr int64_t kMaxPushBytes = 4 << 20;
 
-absl::Status ShuttingDown() {
-  return rpc::WithRetryDelay(rpc::Error(absl::StatusCode::kUnavailable, v1::SHUTTING_DOWN,
-                                        "the collector is stopping; send the same again"),
-                             absl::Seconds(1));
-}
-
 // A key is a session of one batch.
 frame::SessionMark MarkOfKey(std::string_view tenant, std::string_view key) {
   std::string named = "push";

@@ -242,9 +242,7 @@ grpc::ServerUnaryReactor* OtlpMetricsService::Export(grpc::CallbackServerContext
                                                      grpc::ByteBuffer* response_bytes) {
   const std::shared_ptr<UnaryCall> call = UnaryCall::Create(intake_.router, response_bytes);
   if (intake_.stopping.load(std::memory_order_relaxed)) {
-    call->Fail(rpc::WithRetryDelay(rpc::Error(absl::StatusCode::kUnavailable, v1::SHUTTING_DOWN,
-                                              "the collector is stopping; send the same again"),
-                                   absl::Seconds(1)));
+    call->Fail(ShuttingDown());
     return call.get();
   }
   google::protobuf::Arena arena;
