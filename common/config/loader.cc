@@ -6,6 +6,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -395,8 +396,22 @@ absl::StatusOr<LoadResult> Loader::Load(const std::vector<std::string>& argument
   return result;
 }
 
-absl::StatusOr<LoadResult> Loader::Load(int argc, char** argv) {
-  return Load(std::vector<std::string>(argv + std::min(argc, 1), argv + argc), ReadEnvironment);
+std::optional<int> Loader::LoadOrReport(const std::vector<std::string>& arguments) {
+  const absl::StatusOr<LoadResult> loaded = Load(arguments, ReadEnvironment);
+  if (!loaded.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(loaded.status().message()).c_str());
+    return 2;
+  }
+  if (loaded->print_and_exit.has_value()) {
+    std::fputs(loaded->print_and_exit->c_str(), stdout);
+    return 0;
+  }
+  if (!loaded->positional.empty()) {
+    std::fprintf(stderr, "'%s' is no flag; see %s --help\n", loaded->positional[0].c_str(),
+                 program_.c_str());
+    return 2;
+  }
+  return std::nullopt;
 }
 
 std::string Loader::PrintConfig() const {

@@ -98,7 +98,11 @@ class Loader {
   // a configuration file that cannot be read. Fields are then unspecified.
   absl::StatusOr<LoadResult> Load(const std::vector<std::string>& arguments,
                                   const Environment& environment);
-  absl::StatusOr<LoadResult> Load(int argc, char** argv);
+
+  // As Load with the process's environment, for a program that takes flags only:
+  // prints what was asked for, or what is wrong, and returns the status to exit
+  // with; nullopt when the program is to go on.
+  std::optional<int> LoadOrReport(const std::vector<std::string>& arguments);
 
   // One layer alone, for tests and tools. `name` stands in messages.
   absl::Status LoadYaml(const std::string& text, const std::string& name);

@@ -43,7 +43,6 @@ struct Block {
   void Clear() { refs.clear(), times.clear(), bits.clear(); }
 };
 
-// The same samples give the same bytes.
 // Columns somebody else keeps; a Block is one as well.
 struct BlockView {
   BlockView(ValueType value_type, absl::Span<const uint32_t> ref_column,
@@ -60,6 +59,7 @@ struct BlockView {
   size_t size() const { return refs.size(); }
 };
 
+// The same samples give the same bytes.
 // REQUIRES: 1 to kMaxBlockSamples samples; columns of equal length.
 void AppendBlock(const BlockView& block, std::string* out);
 

@@ -4,12 +4,10 @@
 
 #include <bit>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <limits>
-#include <random>
 
 #include "common/base/random.h"
+#include "common/testing/test_seed.h"
 
 namespace weir::frame {
 namespace {
@@ -17,14 +15,6 @@ namespace {
 constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
 constexpr int64_t kMin = std::numeric_limits<int64_t>::min();
 constexpr int64_t kJune = 1'750'000'000'000'000'000;
-
-// A failure names the seed; WEIR_TEST_SEED takes it back.
-uint64_t TestSeed() {
-  const char* text = std::getenv("WEIR_TEST_SEED");
-  const uint64_t seed = text != nullptr ? std::strtoull(text, nullptr, 10) : std::random_device{}();
-  std::printf("WEIR_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
-  return seed;
-}
 
 Block Integers(std::vector<int64_t> values) {
   Block block;
@@ -143,7 +133,7 @@ TEST(BlockTest, TheLargestBlockSurvives) {
 }
 
 TEST(BlockTest, RandomBlocksSurviveInOneBuffer) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   Block decoded;
   for (int round = 0; round < 3000; ++round) {
     Block block;

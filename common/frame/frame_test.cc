@@ -6,16 +6,15 @@
 #include <bit>
 #include <cctype>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "common/base/bytes.h"
 #include "common/base/random.h"
 #include "common/model/series.h"
+#include "common/testing/test_seed.h"
 
 namespace weir::frame {
 namespace {
@@ -23,14 +22,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-// A failure names the seed; WEIR_TEST_SEED takes it back.
-uint64_t TestSeed() {
-  const char* text = std::getenv("WEIR_TEST_SEED");
-  const uint64_t seed = text != nullptr ? std::strtoull(text, nullptr, 10) : std::random_device{}();
-  std::printf("WEIR_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
-  return seed;
-}
 
 // The frame docs/formats/frame.md takes apart: a session's batch that touched
 // two slots, three latencies in one and two token counts in the other. Parts
@@ -301,7 +292,7 @@ int ReadEverything(const uint8_t* data, size_t size) {
 }
 
 TEST(FrameTest, NoMutationOfAFrameDoesHarm) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   std::vector<std::string> seeds = {Example().frame()};
   for (const int session_count : {0, 3}) {
     Block block;

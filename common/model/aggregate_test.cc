@@ -1,10 +1,10 @@
 #include "common/model/aggregate.h"
+#include "common/testing/test_seed.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <limits>
 #include <random>
 #include <vector>
@@ -13,15 +13,6 @@ namespace weir {
 namespace {
 
 constexpr double kLargest = std::numeric_limits<double>::max();
-
-// A failure names the seed; WEIR_TEST_SEED takes it back.
-uint64_t TestSeed() {
-  const char* text = std::getenv("WEIR_TEST_SEED");
-  const uint64_t seed = text != nullptr ? std::strtoull(text, nullptr, 10) : std::random_device{}();
-  testing::Test::RecordProperty("seed", std::to_string(seed));
-  std::printf("WEIR_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
-  return seed;
-}
 
 struct TimedValue {
   bool integer = false;
@@ -105,7 +96,7 @@ void ExpectRight(const Aggregate& aggregate, const std::vector<TimedValue>& samp
 }
 
 TEST(AggregateTest, AddingAgreesWithTheDefinitions) {
-  std::mt19937_64 random(TestSeed());
+  std::mt19937_64 random(test::TestSeed());
   for (int round = 0; round < 300; ++round) {
     const std::vector<TimedValue> samples = RandomSamples(random);
     Aggregate aggregate;
@@ -116,7 +107,7 @@ TEST(AggregateTest, AddingAgreesWithTheDefinitions) {
 }
 
 TEST(AggregateTest, AnyTreeOfMergesAgreesWithTheDefinitions) {
-  std::mt19937_64 random(TestSeed());
+  std::mt19937_64 random(test::TestSeed());
   for (int round = 0; round < 300; ++round) {
     const std::vector<TimedValue> samples = RandomSamples(random);
     std::vector<Aggregate> parts(1 + random() % 20);  // some stay empty
@@ -168,7 +159,7 @@ TEST(AggregateTest, OfEqualTimesFirstIsTheSmallerAndLastTheLarger) {
 }
 
 TEST(AggregateTest, NoValuesMakeAnInfinityOrNan) {
-  std::mt19937_64 random(TestSeed());
+  std::mt19937_64 random(test::TestSeed());
   const double kValues[] = {kLargest, -kLargest, kLargest / 2, -kLargest / 3, 0, 1, -1e-308};
   for (int round = 0; round < 1000; ++round) {
     std::vector<Aggregate> parts(1 + random() % 4);

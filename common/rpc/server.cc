@@ -237,6 +237,11 @@ int Server::port(size_t i) const {
   return Unix(options_.listen_addresses[i]) ? 0 : ports_[i];
 }
 
+std::string Server::address(size_t i) const {
+  const std::string& listen = options_.listen_addresses[i];
+  return Unix(listen) ? listen : StrCat(listen.substr(0, listen.rfind(':')), ":", port(i));
+}
+
 void Server::SetServing(const std::string& name, bool serving) {
   if (server_ == nullptr) return;
   server_->GetHealthCheckService()->SetServingStatus(name, serving);

@@ -84,6 +84,9 @@ class Server {
   // The port bound for listen_addresses[i]; 0 for a unix socket.
   // REQUIRES: Start succeeded.
   int port(size_t i = 0) const;
+  // listen_addresses[i] as a client may dial it: with the port bound.
+  // REQUIRES: Start succeeded.
+  std::string address(size_t i = 0) const;
 
   // What health says of `name`; "" is the server as a whole.
   void SetServing(const std::string& name, bool serving);

@@ -2,24 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <cstdio>
-#include <cstdlib>
 #include <map>
-#include <random>
 #include <utility>
 
 #include "common/base/random.h"
+#include "common/testing/test_seed.h"
 
 namespace weir {
 namespace {
-
-// A failure names the seed; WEIR_TEST_SEED takes it back.
-uint64_t TestSeed() {
-  const char* text = std::getenv("WEIR_TEST_SEED");
-  const uint64_t seed = text != nullptr ? std::strtoull(text, nullptr, 10) : std::random_device{}();
-  std::printf("WEIR_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
-  return seed;
-}
 
 using Model = std::map<int, uint64_t>;
 
@@ -96,7 +86,7 @@ TEST(BucketsTest, CopiesAndMovesAreIndependent) {
 }
 
 TEST(BucketsTest, AgreesWithAMap) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   for (int round = 0; round < 500; ++round) {
     Buckets buckets[2];
     Model models[2];

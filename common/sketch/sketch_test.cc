@@ -8,29 +8,20 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <limits>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "common/base/bytes.h"
 #include "common/base/random.h"
+#include "common/testing/test_seed.h"
 
 namespace weir {
 namespace {
 
 constexpr double kLargest = std::numeric_limits<double>::max();
 constexpr double kLeast = std::numeric_limits<double>::denorm_min();
-
-// A failure names the seed; WEIR_TEST_SEED takes it back.
-uint64_t TestSeed() {
-  const char* text = std::getenv("WEIR_TEST_SEED");
-  const uint64_t seed = text != nullptr ? std::strtoull(text, nullptr, 10) : std::random_device{}();
-  std::printf("WEIR_TEST_SEED=%llu\n", static_cast<unsigned long long>(seed));
-  return seed;
-}
 
 Sketch Of(const std::vector<double>& values) {
   Sketch sketch;
@@ -113,7 +104,7 @@ void ExpectQuantilesRight(const Sketch& sketch, std::vector<double> values) {
 }
 
 TEST(SketchTest, QuantilesAreWithinTheErrorOfTheExactOnes) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   for (int round = 0; round < 500; ++round) {
     const std::vector<double> values = RandomValues(random, 1 + random.Below(1000));
     ExpectQuantilesRight(Of(values), values);
@@ -205,7 +196,7 @@ TEST(SketchTest, BoundariesWithinAnOctaveAreExact) {
 }
 
 TEST(SketchTest, IndexesAgreeWithLogarithmsAwayFromBoundaries) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   for (int i = 0; i < 100'000; ++i) {
     const double value =
         std::ldexp(0.5 + random.Fraction() / 2, static_cast<int>(random.Below(2090)) - 1070);
@@ -269,7 +260,7 @@ TEST(SketchTest, AFewValuesTakeFewBytes) {
 }
 
 TEST(SketchTest, MergingIsAddingEverything) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   for (int round = 0; round < 500; ++round) {
     std::vector<double> values = RandomValues(random, random.Below(300));
     const std::vector<double> more = RandomValues(random, random.Below(300));
@@ -307,7 +298,7 @@ Sketch AtScale(Random& random, int scale) {
 }
 
 TEST(SketchTest, MergingIsAssociativeAndCommutativeAtAnyScale) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   for (int round = 0; round < 1000; ++round) {
     Sketch parts[3];
     for (Sketch& part : parts) {
@@ -330,7 +321,7 @@ TEST(SketchTest, MergingIsAssociativeAndCommutativeAtAnyScale) {
 }
 
 TEST(SketchTest, AddingToAFinerScaleIsMergingASketchOfOneValue) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   for (int round = 0; round < 200; ++round) {
     Sketch added = AtScale(random, static_cast<int>(random.Below(21)));
     Sketch merged = added;
@@ -357,7 +348,7 @@ TEST(SketchTest, MergingNothingChangesNothingAndASketchMayMergeItself) {
 }
 
 TEST(SketchTest, ParseGivesBackWhatWasAppended) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   for (int round = 0; round < 500; ++round) {
     const Sketch sketch = random.OneIn(2)
                               ? Of(RandomValues(random, random.Below(500)))
@@ -457,7 +448,7 @@ TEST(SketchTest, WhatAppendToCannotHaveWrittenIsDataLoss) {
 }
 
 TEST(SketchTest, NoMutationDoesHarmAndWhatParsesIsCanonical) {
-  Random random(TestSeed());
+  Random random(test::TestSeed());
   std::vector<std::string> seeds;
   for (int i = 0; i < 20; ++i) seeds.push_back(Encoded(Of(RandomValues(random, 1 + i * i))));
   for (int i = 0; i < 10; ++i) seeds.push_back(Encoded(AtScale(random, 2 * i - 8)));

@@ -113,13 +113,6 @@ void App::Stop(absl::Time deadline) {
   if (delivery_ != nullptr) delivery_->Stop();
 }
 
-std::string App::address(size_t i) const {
-  const std::string& listen = config_.listen[i];
-  const size_t colon = listen.rfind(':');
-  if (listen.rfind("unix:", 0) == 0 || colon == std::string::npos) return listen;
-  return StrCat(listen.substr(0, colon), ":", server_->port(i));
-}
-
 absl::Status App::Health() const {
   if (fenced_) return absl::UnavailableError("another aggregator has taken the slots");
   if (!delivery_->claimed()) return absl::UnavailableError("the slots are not claimed yet");

@@ -34,11 +34,11 @@ class App {
   void Stop(absl::Time deadline);
 
   // The i-th address served, with the port bound.
-  std::string address(size_t i = 0) const;
+  std::string address(size_t i = 0) const { return server_->address(i); }
   // OK once the slots are claimed.
   absl::Status Health() const;
-  // Whether it ended because another aggregator took over.
-  bool fenced() const { return fenced_; }
+  // 1 when it ended because another aggregator took over.
+  int exit_status() const { return fenced_ ? 1 : 0; }
 
  private:
   absl::StatusOr<std::unique_ptr<store::Store>> OpenStore();

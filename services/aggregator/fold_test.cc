@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <bit>
-#include <cstdlib>
 #include <limits>
 #include <map>
 #include <optional>
@@ -12,6 +11,7 @@
 #include "common/base/random.h"
 #include "common/model/tier.h"
 #include "common/testing/status_matchers.h"
+#include "common/testing/test_seed.h"
 
 namespace weir::aggregator {
 namespace {
@@ -20,11 +20,6 @@ using test::StatusIs;
 using ::testing::ElementsAre;
 
 constexpr int64_t kNano = 1'000'000'000;
-
-uint64_t TestSeed(uint64_t fallback) {
-  const char* seed = std::getenv("WEIR_TEST_SEED");
-  return seed != nullptr ? std::strtoull(seed, nullptr, 10) : fallback;
-}
 
 std::string BytesOf(const Series& series) {
   std::string bytes;
@@ -130,7 +125,7 @@ void FoldRandomBlocks(Random& random, SeriesIndex& series, int64_t spread_second
 class FoldRandomTest : public ::testing::TestWithParam<int64_t> {};
 
 TEST_P(FoldRandomTest, ADeltaHoldsWhatANaiveMapHoldsRoundAfterRound) {
-  const uint64_t seed = TestSeed(1);
+  const uint64_t seed = test::TestSeed(1);
   SCOPED_TRACE(testing::Message() << "WEIR_TEST_SEED=" << seed);
   Random random(seed);
   SeriesIndex series({});
@@ -299,7 +294,7 @@ TEST(SeriesIndexTest, OneTenantsLimitIsNotAnothers) {
 }
 
 TEST(SeriesIndexTest, OverflowKeepsTheTotals) {
-  const uint64_t seed = TestSeed(7);
+  const uint64_t seed = test::TestSeed(7);
   SCOPED_TRACE(testing::Message() << "WEIR_TEST_SEED=" << seed);
   Random random(seed);
   SeriesIndex series({.max_series_per_tenant = 40, .max_series_per_metric = 15});

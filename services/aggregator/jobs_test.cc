@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,6 +14,7 @@
 #include "common/testing/fake_clock.h"
 #include "common/testing/memory_store.h"
 #include "common/testing/status_matchers.h"
+#include "common/testing/test_seed.h"
 
 namespace weir::aggregator {
 namespace {
@@ -30,11 +30,6 @@ constexpr int kSlots = 3;
 constexpr int64_t kNano = 1'000'000'000;
 constexpr int64_t kHour = 3600;
 constexpr int64_t kDay = 24 * kHour;
-
-uint64_t TestSeed(uint64_t fallback) {
-  const char* seed = std::getenv("WEIR_TEST_SEED");
-  return seed != nullptr ? std::strtoull(seed, nullptr, 10) : fallback;
-}
 
 // What is compared of the samples of one series and bin: exact in any order.
 struct Content {
@@ -292,7 +287,7 @@ class Schedule {
 class JobsScheduleTest : public ::testing::TestWithParam<uint64_t> {};
 
 TEST_P(JobsScheduleTest, EveryTierShowsExactlyItsSamplesAfterEveryStep) {
-  const uint64_t seed = TestSeed(GetParam());
+  const uint64_t seed = test::TestSeed(GetParam());
   SCOPED_TRACE(testing::Message() << "WEIR_TEST_SEED=" << seed);
   Schedule schedule(seed);
   for (int step = 0; step < 100; ++step) {
@@ -302,7 +297,7 @@ TEST_P(JobsScheduleTest, EveryTierShowsExactlyItsSamplesAfterEveryStep) {
 }
 
 TEST_P(JobsScheduleTest, CommitsInDoubtAreRunAgainAndCountOnce) {
-  const uint64_t seed = TestSeed(GetParam() + 1000);
+  const uint64_t seed = test::TestSeed(GetParam() + 1000);
   SCOPED_TRACE(testing::Message() << "WEIR_TEST_SEED=" << seed);
   Schedule schedule(seed);
   schedule.InjectFaults();
@@ -319,7 +314,7 @@ TEST_P(JobsScheduleTest, CommitsInDoubtAreRunAgainAndCountOnce) {
 INSTANTIATE_TEST_SUITE_P(Seeds, JobsScheduleTest, ::testing::Range<uint64_t>(1, 9));
 
 TEST(JobsMutantTest, TheScheduleNoticesLateDataThatSkipsDerivedTiers) {
-  Schedule schedule(TestSeed(1), Mutant::kLateSkipsDerived);
+  Schedule schedule(test::TestSeed(1), Mutant::kLateSkipsDerived);
   bool agrees = true;
   for (int step = 0; step < 100 && agrees; ++step) {
     schedule.Step();

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <map>
 #include <memory>
 #include <set>
@@ -18,6 +17,7 @@
 #include "common/testing/fake_clock.h"
 #include "common/testing/memory_store.h"
 #include "common/testing/status_matchers.h"
+#include "common/testing/test_seed.h"
 #include "services/aggregator/jobs.h"
 
 namespace weir::aggregator {
@@ -33,11 +33,6 @@ using ::testing::SizeIs;
 constexpr int kSlots = 4;
 constexpr int64_t kNano = 1'000'000'000;
 constexpr int64_t kDay = 86'400;
-
-uint64_t TestSeed(uint64_t fallback) {
-  const char* seed = std::getenv("WEIR_TEST_SEED");
-  return seed != nullptr ? std::strtoull(seed, nullptr, 10) : fallback;
-}
 
 struct Sample {
   Series series;
@@ -241,7 +236,7 @@ void ExpectBin(const BinAnswer& bin, const std::vector<Sample>& samples, const W
 }
 
 TEST_P(QueryTest, AnswersEqualBruteForceThroughLateDataDerivationAndRetention) {
-  const uint64_t seed = TestSeed(GetParam());
+  const uint64_t seed = test::TestSeed(GetParam());
   SCOPED_TRACE(testing::Message() << "WEIR_TEST_SEED=" << seed);
   Random random(seed);
   std::vector<Series> all;

@@ -1,5 +1,8 @@
 #include "services/collector/admission.h"
 
+#include <algorithm>
+#include <array>
+
 #include "absl/strings/str_format.h"
 #include "common/base/strings.h"
 
@@ -125,20 +128,10 @@ TimeBounds TimeBoundsAt(const Limits& limits, absl::Time now) {
           .newest = absl::ToUnixNanos(now + limits.max_future)};
 }
 
-BatchBuilder::BatchBuilder(SeriesTable& series)
-    : series_(series), slots_(static_cast<size_t>(series.slot_count())) {}
-
-void BatchBuilder::Columns::MoveTo(frame::ValueType type, std::string* out) {
-  frame::AppendBlock({type, absl::MakeSpan(refs.data(), count), absl::MakeSpan(times.data(), count),
-                      absl::MakeSpan(bits.data(), count)},
-                     out);
-  count = 0;
-}
-
-void BatchBuilder::Start(const Limits& limits, absl::Time now) {
+void BatchBuilder::Start(const Limits& limits, absl::Time now, size_t sample_count) {
+  batch_.samples.reserve(sample_count);
   rejections_ = {};
   bounds_ = TimeBoundsAt(limits, now);
-  segment_ = series_.current_segment();
 }
 
 bool BatchBuilder::RejectTime(int64_t event_unix_nano) {
@@ -170,31 +163,54 @@ bool BatchBuilder::RejectNegative(Value value) {
 template bool BatchBuilder::RejectNegative(double value);
 template bool BatchBuilder::RejectNegative(int64_t value);
 
-AdmittedBatch BatchBuilder::Build() {
-  AdmittedBatch batch;
-  batch.sample_count = sample_count_;
-  batch.segment = segment_;
-  batch.undefined = std::move(undefined_);
-  undefined_.clear();
-  // 14 bytes a sample and a few for each block is the usual size.
-  batch.blocks.reserve(static_cast<size_t>(sample_count_) * 16 + slots_.size() * 24);
-  for (size_t i = 0; i < slots_.size(); ++i) {
-    SlotColumns& slot = slots_[i];
-    const uint64_t count = slot.encoded_count + slot.floats.count + slot.integers.count;
-    if (count == 0) continue;
-    const size_t offset = batch.blocks.size();
-    batch.blocks.append(slot.encoded);
-    if (slot.floats.count > 0) slot.floats.MoveTo(frame::ValueType::kFloat, &batch.blocks);
-    if (slot.integers.count > 0) slot.integers.MoveTo(frame::ValueType::kInteger, &batch.blocks);
-    batch.parts.push_back({.slot = static_cast<int>(i),
-                           .sample_count = count,
-                           .offset = offset,
-                           .length = batch.blocks.size() - offset});
-    slot.encoded.clear();
-    slot.encoded_count = 0;
+template <typename Value>
+bool BatchBuilder::TryAddColumns(absl::Span<const SeriesHandle> series,
+                                 absl::Span<const uint32_t> refs, int64_t base_unix_nano,
+                                 absl::Span<const int64_t> time_deltas,
+                                 absl::Span<const Value> values) {
+  constexpr uint64_t kExponent = uint64_t{0x7ff} << 52;  // all ones: not finite
+  constexpr size_t kRound = 64;
+  if (series.empty()) return refs.empty();
+  const size_t before = batch_.samples.size();
+  // One comparison for both bounds: what is below the oldest wraps around.
+  const auto oldest = static_cast<uint64_t>(bounds_.oldest);
+  const uint64_t span = static_cast<uint64_t>(bounds_.newest) - oldest;
+  auto time = static_cast<uint64_t>(base_unix_nano);
+  bool doubtful = false;
+  for (size_t begin = 0; begin < refs.size() && !doubtful; begin += kRound) {
+    std::array<AdmittedSample, kRound> round;
+    const size_t count = std::min(kRound, refs.size() - begin);
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t ref = refs[begin + i];
+      const bool known = ref < series.size();
+      const SeriesHandle& handle = series[known ? ref : 0];
+      // Sums wrap around rather than overflow; where that lands is checked.
+      time += static_cast<uint64_t>(time_deltas[begin + i]);
+      const auto bits = std::bit_cast<uint64_t>(values[begin + i]);
+      // Field by field: a whole sample would be put together in memory first.
+      AdmittedSample& sample = round[i];
+      sample.event_unix_nano = static_cast<int64_t>(time);
+      sample.bits = bits;
+      sample.series = handle.number;
+      sample.slot = handle.slot;
+      sample.type = TypeOf<Value>();
+      doubtful |= !known;
+      doubtful |= handle.number == kNoSeries;
+      doubtful |= time - oldest > span;
+      if constexpr (std::is_same_v<Value, double>) doubtful |= (bits & kExponent) == kExponent;
+      // The sign bit, in either representation.
+      doubtful |= (handle.kind == Kind::kCounter) & (bits >> 63 != 0);
+    }
+    batch_.samples.insert(batch_.samples.end(), round.begin(), round.begin() + count);
   }
-  sample_count_ = 0;
-  return batch;
+  if (doubtful) batch_.samples.resize(before);
+  return !doubtful;
 }
+template bool BatchBuilder::TryAddColumns(absl::Span<const SeriesHandle>,
+                                          absl::Span<const uint32_t>, int64_t,
+                                          absl::Span<const int64_t>, absl::Span<const double>);
+template bool BatchBuilder::TryAddColumns(absl::Span<const SeriesHandle>,
+                                          absl::Span<const uint32_t>, int64_t,
+                                          absl::Span<const int64_t>, absl::Span<const int64_t>);
 
 }  // namespace weir::collector

@@ -4,16 +4,18 @@
 // Thread safety: thread-compatible; functions are pure.
 #pragma once
 
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "common/frame/block.h"
 #include "common/model/series.h"
 #include "services/collector/batch.h"
@@ -91,14 +93,11 @@ struct TimeBounds {
 };
 TimeBounds TimeBoundsAt(const Limits& limits, absl::Time now);
 
-// Builds one batch. Admitted samples are added one by one; Build encodes them.
-// Reused from batch to batch, it allocates little.
+// Builds one batch.
 class BatchBuilder {
  public:
-  explicit BatchBuilder(SeriesTable& series);
-
-  // Starts a batch admitted at `now`.
-  void Start(const Limits& limits, absl::Time now);
+  // Starts a batch admitted at `now`, which is thought to have so many samples.
+  void Start(const Limits& limits, absl::Time now, size_t sample_count = 0);
 
   // Each returns whether the sample was admitted; if not, it is in rejections().
   bool AddFloat(const SeriesHandle& series, int64_t event_unix_nano, double value) {
@@ -108,9 +107,7 @@ class BatchBuilder {
       return RejectNotFinite(value);
     if (series.kind == Kind::kCounter && value < 0) [[unlikely]]
       return RejectNegative(value);
-    SlotColumns& slot = slots_[series.slot];
-    Add(series, event_unix_nano, std::bit_cast<uint64_t>(value), frame::ValueType::kFloat,
-        slot.floats, slot);
+    batch_.samples.push_back(Sample(series, event_unix_nano, value));
     return true;
   }
   bool AddInteger(const SeriesHandle& series, int64_t event_unix_nano, int64_t value) {
@@ -118,41 +115,43 @@ class BatchBuilder {
       return RejectTime(event_unix_nano);
     if (series.kind == Kind::kCounter && value < 0) [[unlikely]]
       return RejectNegative(value);
-    SlotColumns& slot = slots_[series.slot];
-    Add(series, event_unix_nano, static_cast<uint64_t>(value), frame::ValueType::kInteger,
-        slot.integers, slot);
+    batch_.samples.push_back(Sample(series, event_unix_nano, value));
     return true;
   }
+
+  // Adds whole columns in one sweep without a branch per sample: sample i is
+  // values[i] of series[refs[i]] at base_unix_nano plus the deltas up to its own.
+  // Adds nothing and returns false when there is anything to look at more
+  // closely, which most often is a sample to reject: then each is to be added by
+  // itself. `Value` is double or int64_t. REQUIRES: columns of equal length.
+  template <typename Value>
+  bool TryAddColumns(absl::Span<const SeriesHandle> series, absl::Span<const uint32_t> refs,
+                     int64_t base_unix_nano, absl::Span<const int64_t> time_deltas,
+                     absl::Span<const Value> values);
+
   void Reject(enum Reject reason, std::string_view message, int64_t count = 1) {
     rejections_.Add(reason, message, count);
   }
 
   const Rejections& rejections() const { return rejections_; }
-  int64_t sample_count() const { return sample_count_; }
+  int64_t sample_count() const { return batch_.sample_count(); }
 
   // Takes what was added.
-  AdmittedBatch Build();
+  AdmittedBatch Build() { return std::exchange(batch_, {}); }
 
  private:
-  // A block in the making. Small enough that those of all slots stay in the
-  // cache; a full one is encoded.
-  struct Columns {
-    static constexpr size_t kCapacity = 128;
-    size_t count = 0;
-    std::array<uint32_t, kCapacity> refs;
-    std::array<int64_t, kCapacity> times;
-    std::array<uint64_t, kCapacity> bits;
-
-    // Encodes and empties it.
-    void MoveTo(frame::ValueType type, std::string* out);
-  };
-  struct SlotColumns {
-    Columns floats;
-    Columns integers;
-    std::string encoded;  // full blocks
-    uint64_t encoded_count = 0;
-  };
-
+  template <typename Value>
+  static constexpr frame::ValueType TypeOf() {
+    return std::is_same_v<Value, double> ? frame::ValueType::kFloat : frame::ValueType::kInteger;
+  }
+  template <typename Value>
+  static AdmittedSample Sample(const SeriesHandle& series, int64_t event_unix_nano, Value value) {
+    return {.event_unix_nano = event_unix_nano,
+            .bits = std::bit_cast<uint64_t>(value),
+            .series = series.number,
+            .slot = series.slot,
+            .type = TypeOf<Value>()};
+  }
   bool TimeAdmitted(int64_t event_unix_nano) const {
     return event_unix_nano >= bounds_.oldest && event_unix_nano <= bounds_.newest;
   }
@@ -162,27 +161,9 @@ class BatchBuilder {
   template <typename Value>
   bool RejectNegative(Value value);
 
-  void Add(const SeriesHandle& series, int64_t event_unix_nano, uint64_t bits,
-           frame::ValueType type, Columns& columns, SlotColumns& slot) {
-    if (series_.defined_segment(series.number) != segment_) undefined_.push_back(series.number);
-    const size_t i = columns.count++;
-    columns.refs[i] = series.number;
-    columns.times[i] = event_unix_nano;
-    columns.bits[i] = bits;
-    ++sample_count_;
-    if (columns.count == Columns::kCapacity) [[unlikely]] {
-      slot.encoded_count += columns.count;
-      columns.MoveTo(type, &slot.encoded);
-    }
-  }
-
-  SeriesTable& series_;
-  std::vector<SlotColumns> slots_;
+  AdmittedBatch batch_;
   Rejections rejections_;
   TimeBounds bounds_;
-  uint64_t segment_ = 0;
-  std::vector<SeriesNumber> undefined_;
-  int64_t sample_count_ = 0;
 };
 
 }  // namespace weir::collector

@@ -5,6 +5,9 @@
 #include <cmath>
 #include <limits>
 
+#include "common/base/random.h"
+#include "common/testing/test_seed.h"
+
 namespace weir::collector {
 namespace {
 
@@ -88,7 +91,7 @@ class BatchBuilderTest : public ::testing::Test {
     return table_.Intern(series);
   }
   SeriesTable table_{4, 1000};
-  BatchBuilder builder_{table_};
+  BatchBuilder builder_;
 };
 
 TEST_F(BatchBuilderTest, ABadSampleIsRejectedAloneAndItsNeighboursKept) {
@@ -107,7 +110,7 @@ TEST_F(BatchBuilderTest, ABadSampleIsRejectedAloneAndItsNeighboursKept) {
   EXPECT_EQ(builder_.rejections().list()[0].reason, Reject::kValueNotFinite);
   EXPECT_EQ(builder_.rejections().list()[0].count, 2);
   EXPECT_EQ(builder_.rejections().list()[1].reason, Reject::kValueNegative);
-  EXPECT_EQ(builder_.Build().sample_count, 2);
+  EXPECT_EQ(builder_.Build().sample_count(), 2);
 }
 
 TEST_F(BatchBuilderTest, TimesOutsideTheBoundsAreRejectedNotClamped) {
@@ -124,28 +127,84 @@ TEST_F(BatchBuilderTest, TimesOutsideTheBoundsAreRejectedNotClamped) {
   EXPECT_FALSE(builder_.AddFloat(gauge, 0, 1));
 }
 
-TEST_F(BatchBuilderTest, PartsAreInTheSlotsOfTheirSeries) {
-  std::vector<uint64_t> expected(4, 0);
-  builder_.Start({}, kNow);
-  for (int i = 0; i < 5000; ++i) {
-    const SeriesHandle handle = Intern("series" + std::to_string(i % 37));
-    builder_.AddFloat(handle, kNowNano + i, i);
-    ++expected[handle.slot];
-  }
-  const AdmittedBatch batch = builder_.Build();
-  EXPECT_EQ(batch.sample_count, 5000);
-  std::vector<uint64_t> found(4, 0);
-  frame::Block block;
-  for (const SlotPart& part : batch.parts) {
-    ByteReader reader(batch.BlocksOf(part));
-    while (!reader.empty()) {
-      ASSERT_TRUE(frame::ReadBlock(&reader, &block).ok());
-      found[static_cast<size_t>(part.slot)] += block.size();
-      for (const uint32_t ref : block.refs) EXPECT_EQ(table_.Definition(ref).slot, part.slot);
+// Columns are either added exactly as one by one, or not at all.
+template <typename Value, typename RandomValue>
+void CheckColumns(SeriesTable& table, uint64_t seed, RandomValue random_value) {
+  Random random(seed);
+  const auto one_in = [&](uint64_t n) { return n > 0 && random.Below(n) == 0; };
+  int whole = 0;
+  for (int round = 0; round < 2000; ++round) {
+    const uint64_t flaws = one_in(2) ? 12 : 0;  // half of the rounds have none
+    std::vector<SeriesHandle> series(random.Below(20) + (flaws == 0 ? 1 : 0));
+    for (SeriesHandle& handle : series) {
+      if (one_in(flaws)) continue;  // not admitted
+      handle = table.Intern({.tenant = "t",
+                             .name = "m" + std::to_string(random.Below(20)),
+                             .kind = one_in(4) ? Kind::kCounter : Kind::kGauge});
     }
-    EXPECT_EQ(part.sample_count, expected[static_cast<size_t>(part.slot)]);
+    const Limits limits = {.max_future = absl::Minutes(10), .max_age = absl::Hours(1)};
+    BatchBuilder one_by_one;
+    BatchBuilder at_once;
+    one_by_one.Start(limits, kNow);
+    at_once.Start(limits, kNow);
+    std::vector<uint32_t> refs(random.Below(50));
+    std::vector<int64_t> deltas(refs.size());
+    std::vector<Value> values(refs.size());
+    bool all = true;
+    int64_t time = kNowNano;
+    for (size_t i = 0; i < refs.size(); ++i) {
+      refs[i] = static_cast<uint32_t>(random.Below(series.size() + (one_in(flaws) ? 3 : 0)));
+      if (series.empty()) refs[i] = 0;
+      deltas[i] = static_cast<int64_t>(random.Below(2'000'000)) - 1'000'000;
+      if (one_in(flaws)) deltas[i] = static_cast<int64_t>(random());
+      values[i] = random_value(random, one_in(flaws));
+      time = static_cast<int64_t>(static_cast<uint64_t>(time) + static_cast<uint64_t>(deltas[i]));
+      if (refs[i] >= series.size() || series[refs[i]].number == kNoSeries) {
+        all = false;
+      } else if constexpr (std::is_same_v<Value, double>) {
+        all &= one_by_one.AddFloat(series[refs[i]], time, values[i]);
+      } else {
+        all &= one_by_one.AddInteger(series[refs[i]], time, values[i]);
+      }
+    }
+    const bool added = at_once.TryAddColumns<Value>(series, refs, kNowNano, deltas, values);
+    EXPECT_EQ(at_once.rejections().count(), 0);
+    if (!added) {
+      EXPECT_EQ(at_once.sample_count(), 0);
+      EXPECT_NE(flaws, 0u) << "nothing was wrong with round " << round;
+      continue;
+    }
+    ++whole;
+    ASSERT_TRUE(all) << "round " << round;
+    const AdmittedBatch expected = one_by_one.Build();
+    const AdmittedBatch actual = at_once.Build();
+    ASSERT_EQ(actual.sample_count(), expected.sample_count());
+    for (size_t i = 0; i < expected.samples.size(); ++i) {
+      EXPECT_EQ(actual.samples[i].series, expected.samples[i].series);
+      EXPECT_EQ(actual.samples[i].slot, expected.samples[i].slot);
+      EXPECT_EQ(actual.samples[i].event_unix_nano, expected.samples[i].event_unix_nano);
+      EXPECT_EQ(actual.samples[i].bits, expected.samples[i].bits);
+      EXPECT_EQ(actual.samples[i].type, expected.samples[i].type);
+    }
   }
-  EXPECT_EQ(found, expected);
+  EXPECT_GT(whole, 500);
+}
+
+TEST_F(BatchBuilderTest, FloatColumnsAreAddedAsTheirSamplesWouldBe) {
+  const uint64_t seed = weir::test::TestSeed();
+  CheckColumns<double>(table_, seed, [](Random& random, bool flawed) {
+    if (!flawed) return static_cast<double>(random.Below(1000)) / 8;
+    constexpr double kFlawed[] = {-1, -0.0, std::numeric_limits<double>::quiet_NaN(),
+                                  std::numeric_limits<double>::infinity()};
+    return kFlawed[random.Below(4)];
+  });
+}
+
+TEST_F(BatchBuilderTest, IntegerColumnsAreAddedAsTheirSamplesWouldBe) {
+  const uint64_t seed = weir::test::TestSeed();
+  CheckColumns<int64_t>(table_, seed, [](Random& random, bool flawed) {
+    return static_cast<int64_t>(flawed ? random() : random() >> 1);
+  });
 }
 
 TEST(SeriesTableTest, SeriesPastTheLimitShareTheOverflowSeriesOfTheirMetric) {

@@ -114,13 +114,6 @@ void App::Stop(absl::Time deadline) {
   if (ops_ != nullptr) ops_->Stop();
 }
 
-std::string App::address(size_t i) const {
-  const std::string& listen = config_.listen[i];
-  const size_t colon = listen.rfind(':');
-  if (listen.rfind("unix:", 0) == 0 || colon == std::string::npos) return listen;
-  return StrCat(listen.substr(0, colon), ":", server_->port(i));
-}
-
 absl::Status App::Health() const {
   if (stopping_) return absl::UnavailableError("stopping");
   if (pipeline_->log_full()) {

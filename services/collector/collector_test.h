@@ -19,13 +19,15 @@ inline const absl::Time kStart = absl::FromUnixSeconds(1'700'000'000);
 struct TestLog {
   static constexpr int kSlots = 4;
 
-  explicit TestLog(weir::test::SimDisk& disk, uint64_t segment_bytes = 4096)
-      : series(kSlots, 1000), builder(series) {
+  explicit TestLog(weir::test::SimDisk& disk, uint64_t segment_bytes = 4096,
+                   uint64_t quota_bytes = 0)
+      : series(kSlots, 1000) {
     WEIR_CHECK_OK(disk.CreateDirectory("/wal"));
     auto opened = wal::Wal::Open({.directory = "/wal",
                                   .new_id = {.high = 1, .low = 1},
                                   .application_tag = "slots=4",
-                                  .segment_bytes = segment_bytes},
+                                  .segment_bytes = segment_bytes,
+                                  .quota_bytes = quota_bytes},
                                  disk);
     WEIR_CHECK_OK(opened.status());
     log = *std::move(opened);
@@ -47,7 +49,7 @@ struct TestLog {
     Group group;
     group.waiters.push_back({});
     group.sessions = std::move(sessions);
-    if (batch.sample_count > 0) group.batches.push_back(std::move(batch));
+    if (batch.sample_count() > 0) group.batches.push_back(std::move(batch));
     return group;
   }
 

@@ -67,8 +67,7 @@ class BatchStream final : public rpc::StreamHandler {
       : intake_(intake),
         stream_(std::move(stream)),
         acks_(std::make_shared<Acks>(stream_)),
-        accepted_(intake.events.AcceptedBy("stream")),
-        builder_(intake.series) {
+        accepted_(intake.events.AcceptedBy("stream")) {
     connection_ = intake_.router.Register(acks_);
   }
 
@@ -233,15 +232,15 @@ class BatchStream final : public rpc::StreamHandler {
     // What was under way behind a refused batch comes again: one answer for all.
     if (awaited_.has_value() && sequence > *awaited_) return true;
     awaited_.reset();
-    builder_.Start(intake_.limits, intake_.clock.Now());
-    AddFloats(batch);
-    AddIntegers(batch);
+    builder_.Start(intake_.limits, intake_.clock.Now(), static_cast<size_t>(samples));
+    AddColumns<double>(batch, batch.floats(), "floats");
+    AddColumns<int64_t>(batch, batch.integers(), "integers");
 
     Submission submission = {
         .waiter = {.connection = connection_, .sequence = sequence, .level = level_},
         .session = frame::SessionMark{.id = session_, .sequence = sequence},
         .batch = builder_.Build()};
-    const int64_t accepted = submission.batch.sample_count;
+    const int64_t accepted = submission.batch.sample_count();
     // Before Submit: the ack may overtake its return.
     acks_->Expect(sequence, builder_.rejections());
     const Submitted submitted = intake_.pipeline.Submit(std::move(submission));
@@ -280,32 +279,27 @@ class BatchStream final : public rpc::StreamHandler {
   }
 
   void Define(const v1::SeriesDefinition& definition) {
-    if (definition.ref() >= series_.size()) series_.resize(definition.ref() + 1);
-    Defined& defined = series_[definition.ref()];
+    const uint32_t ref = definition.ref();
+    if (ref >= series_.size()) series_.resize(ref + 1);
     ToSeries(definition.name(), definition.kind(), definition.labels(), &scratch_);
     if (auto error = AdmitSeries(intake_.limits, &scratch_); error.has_value()) {
       // Its samples are rejected as they come, with this reason.
-      defined.error = std::make_unique<SeriesError>(*std::move(error));
+      series_[ref] = {};
+      not_admitted_.insert_or_assign(ref, *std::move(error));
       return;
     }
-    defined.error.reset();
-    defined.handle = intake_.series.Intern(scratch_);
-    defined.valid = true;
+    series_[ref] = intake_.series.Intern(scratch_);
   }
 
   // The series of a sample, or null after rejecting the sample.
   const SeriesHandle* Find(uint32_t ref) {
-    if (ref < series_.size()) [[likely]] {
-      const Defined& defined = series_[ref];
-      if (defined.error != nullptr) {
-        builder_.Reject(defined.error->reason, defined.error->message);
-        return nullptr;
-      }
-      if (defined.valid) [[likely]]
-        return &defined.handle;
+    if (ref < series_.size() && series_[ref].number != kNoSeries) return &series_[ref];
+    if (const auto why = not_admitted_.find(ref); why != not_admitted_.end()) {
+      builder_.Reject(why->second.reason, why->second.message);
+    } else {
+      builder_.Reject(Reject::kSeriesUndefined,
+                      StrCat("series ", ref, " was not defined on this stream"));
     }
-    builder_.Reject(Reject::kSeriesUndefined,
-                    StrCat("series ", ref, " was not defined on this stream"));
     return nullptr;
   }
 
@@ -325,36 +319,25 @@ class BatchStream final : public rpc::StreamHandler {
     return false;
   }
 
-  void AddFloats(const v1::Batch& batch) {
-    const v1::FloatColumns& columns = batch.floats();
-    if (!Even(columns, "floats")) return;
-    // Sums wrap around rather than overflow; where that lands is checked.
-    auto time = static_cast<uint64_t>(batch.base_time_unix_nano());
-    for (int i = 0; i < columns.refs_size(); ++i) {
-      time += static_cast<uint64_t>(columns.time_deltas(i));
-      if (const SeriesHandle* handle = Find(columns.refs(i)); handle != nullptr) {
-        builder_.AddFloat(*handle, static_cast<int64_t>(time), columns.values(i));
-      }
+  template <typename Value, typename Columns>
+  void AddColumns(const v1::Batch& batch, const Columns& columns, std::string_view name) {
+    if (!Even(columns, name)) return;
+    if (builder_.TryAddColumns<Value>(series_, columns.refs(), batch.base_time_unix_nano(),
+                                      columns.time_deltas(), columns.values())) {
+      return;
     }
-  }
-
-  void AddIntegers(const v1::Batch& batch) {
-    const v1::IntegerColumns& columns = batch.integers();
-    if (!Even(columns, "integers")) return;
     auto time = static_cast<uint64_t>(batch.base_time_unix_nano());
     for (int i = 0; i < columns.refs_size(); ++i) {
       time += static_cast<uint64_t>(columns.time_deltas(i));
-      if (const SeriesHandle* handle = Find(columns.refs(i)); handle != nullptr) {
+      const SeriesHandle* handle = Find(columns.refs(i));
+      if (handle == nullptr) continue;
+      if constexpr (std::is_same_v<Value, double>) {
+        builder_.AddFloat(*handle, static_cast<int64_t>(time), columns.values(i));
+      } else {
         builder_.AddInteger(*handle, static_cast<int64_t>(time), columns.values(i));
       }
     }
   }
-
-  struct Defined {
-    SeriesHandle handle;
-    bool valid = false;
-    std::unique_ptr<SeriesError> error;  // it was defined, and is not admitted
-  };
 
   const Intake intake_;
   const std::shared_ptr<rpc::ServerStream> stream_;
@@ -364,8 +347,9 @@ class BatchStream final : public rpc::StreamHandler {
   bool open_ = false;
   frame::SessionId session_;
   AckLevel level_ = AckLevel::kDurable;
-  std::optional<uint64_t> awaited_;  // the batch a rewind asked for
-  std::vector<Defined> series_;      // by ref
+  std::optional<uint64_t> awaited_;   // the batch a rewind asked for
+  std::vector<SeriesHandle> series_;  // by ref; without a number when not admitted
+  absl::flat_hash_map<uint32_t, SeriesError> not_admitted_;  // by ref: why
   Series scratch_;
   BatchBuilder builder_;
   v1::StreamBatchesRequest request_;  // reused
@@ -408,7 +392,7 @@ grpc::ServerUnaryReactor* IngestService::Push(grpc::CallbackServerContext*,
     return call.get();
   }
   const absl::Time now = intake_.clock.Now();
-  BatchBuilder builder(intake_.series);
+  BatchBuilder builder;
   builder.Start(intake_.limits, now);
   Series series;
   for (const v1::Sample& sample : request.samples()) {

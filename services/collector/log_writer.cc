@@ -14,15 +14,14 @@ LogWriter::LogWriter(wal::Wal& log, SeriesTable& series, SessionLifetimes lifeti
       lifetimes_(lifetimes),
       mutant_(mutant),
       recovered_(series.slot_count()),
-      trimmed_(series.slot_count()) {}
+      trimmed_(series.slot_count()),
+      samples_(series.slot_count()) {}
 
 absl::StatusOr<std::unique_ptr<LogWriter>> LogWriter::Open(wal::Wal& log, SeriesTable& series,
                                                            SessionLifetimes lifetimes,
                                                            Mutant mutant) {
   auto writer = std::unique_ptr<LogWriter>(new LogWriter(log, series, lifetimes, mutant));
   WEIR_RETURN_IF_ERROR(writer->Recover());
-  WEIR_ASSIGN_OR_RETURN(const wal::Position position, log.Prepare());
-  series.set_current_segment(position.segment);
   return writer;
 }
 
@@ -47,86 +46,85 @@ absl::Status LogWriter::Recover() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<SeriesNumber>> LogWriter::MissingDefinitions(const Group& group,
-                                                                        uint64_t segment) const {
-  std::vector<SeriesNumber> missing;
-  const auto consider = [&](SeriesNumber number) {
-    if (series_.defined_segment(number) != segment) missing.push_back(number);
-  };
-  frame::Block block;
-  for (const AdmittedBatch& batch : group.batches) {
-    if (batch.segment == segment) {
-      std::for_each(batch.undefined.begin(), batch.undefined.end(), consider);
-      continue;
-    }
-    // A new segment was started since the batch was admitted: what it needs
-    // defined is read off its blocks.
-    ByteReader reader(batch.blocks);
-    while (!reader.empty()) {
-      WEIR_RETURN_IF_ERROR(frame::ReadBlock(&reader, &block));
-      std::for_each(block.refs.begin(), block.refs.end(), consider);
-    }
-  }
-  std::sort(missing.begin(), missing.end());
-  missing.erase(std::unique(missing.begin(), missing.end()), missing.end());
-  return missing;
-}
-
 absl::StatusOr<Written> LogWriter::Write(const Group& group, absl::Time now) {
   if (group.batches.empty() && group.sessions.empty()) {
     return Written{.lsn = last_lsn_, .seal_time = now};
   }
+  absl::StatusOr<Written> written = WriteGathered(group, now);
+  if (!written.ok()) {
+    // The next attempt defines them (again).
+    for (const MissingSeries& series : missing_) defined_segments_[series.number] = 0;
+  }
+  return written;
+}
+
+absl::StatusOr<Written> LogWriter::WriteGathered(const Group& group, absl::Time now) {
   // Seal times rise even when the clock does not: completeness hangs on it.
   const absl::Time seal_time = std::max(now, last_seal_time_ + absl::Nanoseconds(1));
   // All frames of a group go into one segment, however large it gets: a new one
   // would need every definition again, and the samples might never get their turn.
+  missing_.clear();
   WEIR_ASSIGN_OR_RETURN(const wal::Position position, log_.Prepare());
-  series_.set_current_segment(position.segment);
-  WEIR_ASSIGN_OR_RETURN(const std::vector<SeriesNumber> missing,
-                        MissingDefinitions(group, position.segment));
-  std::map<int, frame::SubframeParts> parts;
+  Gather(group, position.segment);
+
+  const auto no_parts = std::vector<frame::SubframeParts>(static_cast<size_t>(slot_count()));
+  std::vector<frame::SubframeParts> parts = no_parts;
   size_t definition_bytes = 0;
-  for (const SeriesNumber number : missing) {
-    const auto definition = series_.Definition(number);
-    if (definition_bytes + definition.bytes.size() > kMaxDefinitionBytes) {
-      WEIR_RETURN_IF_ERROR(AppendParts(std::exchange(parts, {}), {}, seal_time));
+  for (const MissingSeries& series : missing_) {
+    const std::string_view bytes = series_.Definition(series.number).bytes;
+    if (definition_bytes + bytes.size() > kMaxDefinitionBytes) {
+      WEIR_RETURN_IF_ERROR(Append(std::exchange(parts, no_parts), {}, seal_time));
       definition_bytes = 0;
     }
-    definition_bytes += definition.bytes.size();
-    parts[definition.slot].definitions.push_back({.number = number, .series = definition.bytes});
+    definition_bytes += bytes.size();
+    parts[static_cast<size_t>(series.slot)].definitions.push_back(
+        {.number = series.number, .series = bytes});
   }
-  for (const AdmittedBatch& batch : group.batches) {
-    for (const SlotPart& from : batch.parts) {
-      frame::SubframeParts& part = parts[from.slot];
-      part.sample_count += from.sample_count;
-      part.blocks.push_back(batch.BlocksOf(from));
-    }
+  for (int slot = 0; slot < slot_count(); ++slot) {
+    frame::SubframeParts& part = parts[static_cast<size_t>(slot)];
+    part.sample_count = samples_.sample_count(slot);
+    part.blocks = samples_.blocks(slot);
   }
-  WEIR_RETURN_IF_ERROR(AppendParts(std::move(parts), group.sessions, seal_time));
+  WEIR_RETURN_IF_ERROR(Append(std::move(parts), group.sessions, seal_time));
   return Written{.lsn = last_lsn_, .seal_time = seal_time};
 }
 
-absl::Status LogWriter::AppendParts(std::map<int, frame::SubframeParts> parts,
-                                    const std::vector<frame::SessionMark>& sessions,
-                                    absl::Time seal_time) {
-  std::vector<frame::SubframeParts> ascending;
-  ascending.reserve(parts.size());
-  for (auto& [slot, part] : parts) {
-    part.slot = slot;
-    part.previous_lsn = slot_last_[static_cast<size_t>(slot)];
-    ascending.push_back(std::move(part));
+void LogWriter::Gather(const Group& group, uint64_t segment) {
+  samples_.Clear();
+  for (const AdmittedBatch& batch : group.batches) {
+    for (const AdmittedSample& sample : batch.samples) {
+      if (sample.series >= defined_segments_.size()) [[unlikely]] {
+        defined_segments_.resize(static_cast<size_t>(series_.size()), 0);
+      }
+      uint64_t& defined = defined_segments_[sample.series];
+      if (defined != segment) [[unlikely]] {
+        defined = segment;
+        missing_.push_back({.number = sample.series, .slot = sample.slot});
+      }
+      samples_.Add(sample);
+    }
   }
+  samples_.Finish();
+}
+
+// `parts`: one for each slot, some perhaps with nothing to write.
+absl::Status LogWriter::Append(std::vector<frame::SubframeParts> parts,
+                               const std::vector<frame::SessionMark>& sessions,
+                               absl::Time seal_time) {
+  for (int slot = 0; slot < slot_count(); ++slot) {
+    parts[static_cast<size_t>(slot)].slot = slot;
+    parts[static_cast<size_t>(slot)].previous_lsn = slot_last_[static_cast<size_t>(slot)];
+  }
+  std::erase_if(parts, [](const frame::SubframeParts& part) {
+    return part.sample_count == 0 && part.definitions.empty();
+  });
   frame_.clear();
-  frame::AppendFrame(seal_time, sessions, ascending, &frame_);
+  frame::AppendFrame(seal_time, sessions, parts, &frame_);
   WEIR_RETURN_IF_ERROR(log_.Append({frame_}));
   ++last_lsn_;
   last_seal_time_ = seal_time;
-  const uint64_t segment = series_.current_segment();
-  for (const frame::SubframeParts& part : ascending) {
+  for (const frame::SubframeParts& part : parts) {
     slot_last_[static_cast<size_t>(part.slot)] = last_lsn_;
-    for (const frame::Definition& definition : part.definitions) {
-      series_.set_defined_segment(definition.number, segment);
-    }
   }
   return absl::OkStatus();
 }

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,11 +15,13 @@
 #include "services/collector/log_state.h"
 #include "services/collector/series_table.h"
 #include "services/collector/session_core.h"
+#include "services/collector/slot_blocks.h"
 
 namespace weir::collector {
 
-// The most bytes of blocks a group may have, so that its frame, with the
-// definitions it needs, stays within one record.
+// The most bytes of samples a group may have (unless it is a single batch), so
+// that its frame, with the definitions it needs, stays within one record: encoded,
+// no sample is larger.
 inline constexpr int64_t kMaxGroupBytes = 2 << 20;
 // Definitions beyond this go into frames of their own before the samples.
 inline constexpr size_t kMaxDefinitionBytes = 1 << 20;
@@ -64,11 +65,13 @@ class LogWriter {
  private:
   LogWriter(wal::Wal& log, SeriesTable& series, SessionLifetimes lifetimes, Mutant mutant);
 
+  int slot_count() const { return series_.slot_count(); }
   absl::Status Recover();
-  absl::StatusOr<std::vector<SeriesNumber>> MissingDefinitions(const Group& group,
-                                                               uint64_t segment) const;
-  absl::Status AppendParts(std::map<int, frame::SubframeParts> parts,
-                           const std::vector<frame::SessionMark>& sessions, absl::Time seal_time);
+  // Divides the group's samples and finds the series `segment` does not define.
+  void Gather(const Group& group, uint64_t segment);
+  absl::StatusOr<Written> WriteGathered(const Group& group, absl::Time now);
+  absl::Status Append(std::vector<frame::SubframeParts> parts,
+                      const std::vector<frame::SessionMark>& sessions, absl::Time seal_time);
 
   wal::Wal& log_;
   SeriesTable& series_;
@@ -80,7 +83,18 @@ class LogWriter {
   std::vector<uint64_t> slot_last_;
   uint64_t last_lsn_ = 0;
   absl::Time last_seal_time_ = absl::InfinitePast();
-  std::string frame_;  // reused
+
+  // The segment that defined each series last, by number; 0 for none.
+  std::vector<uint64_t> defined_segments_;
+
+  // Of the group being written; reused.
+  struct MissingSeries {
+    SeriesNumber number;
+    int slot;
+  };
+  std::vector<MissingSeries> missing_;
+  SlotBlocks samples_;
+  std::string frame_;
 };
 
 }  // namespace weir::collector

@@ -70,8 +70,7 @@ TEST(LogWriterTest, ABatchAdmittedBeforeANewSegmentIsDefinedInIt) {
   log.WriteAndSync(TestLog::GroupOf(log.Batch({"early"})));
   // Admitted while the first segment is current, which defines it already.
   AdmittedBatch held = log.Batch({"early"});
-  EXPECT_TRUE(held.undefined.empty());
-  while (log.series.current_segment() == held.segment) {
+  while (log.log->oldest_segment_last_lsn() == 0) {
     log.WriteAndSync(TestLog::GroupOf(log.Batch({"other", "another"})));
   }
   log.WriteAndSync(TestLog::GroupOf(std::move(held)));
@@ -90,6 +89,24 @@ TEST(LogWriterTest, ManyNewSeriesAreDefinedInFramesOfTheirOwn) {
   const uint64_t lsn = log.WriteAndSync(TestLog::GroupOf(log.Batch(names)));
   EXPECT_GT(lsn, 1u);
   EXPECT_EQ(ReadBack(*log.log), expected);
+}
+
+TEST(LogWriterTest, AGroupThatDidNotFitIsDefinedWhenItDoes) {
+  SimDisk disk;
+  TestLog log(disk, 4096, /*quota_bytes=*/12288);
+  for (int i = 0;; ++i) {
+    ASSERT_LT(i, 1000) << "the quota was never reached";
+    const std::string name = "new" + std::to_string(i);
+    const Group group = TestLog::GroupOf(log.Batch({name}));
+    const auto refused = log.writer->Write(group, kStart);
+    WEIR_CHECK_OK(log.log->Sync());
+    if (refused.ok()) continue;
+    ASSERT_TRUE(absl::IsResourceExhausted(refused.status())) << refused.status();
+    ASSERT_TRUE(log.writer->Trim(log.log->durable_lsn(), kStart).ok());
+    log.WriteAndSync(group);
+    EXPECT_EQ(ReadBack(*log.log)[name], 1);
+    return;
+  }
 }
 
 TEST(LogWriterTest, RecoveryFindsSessionsAndTheLastLsnOfEachSlot) {

@@ -1,45 +1,7 @@
-#include <cstdio>
-
-#include "common/base/clock.h"
-#include "common/base/shutdown_signal.h"
-#include "common/config/loader.h"
-#include "common/telemetry/log.h"
-#include "common/telemetry/metrics.h"
+#include "common/process/service_main.h"
 #include "services/collector/app.h"
 
 int main(int argc, char** argv) {
-  using weir::telemetry::Level;
-  using weir::telemetry::Log;
-  weir::BlockShutdownSignals();
-  weir::collector::Config config;
-  weir::config::Loader loader("weir-collector",
-                              "Takes samples in, makes them durable, delivers them.");
-  config.Bind(loader);
-  const auto loaded = loader.Load(argc, argv);
-  if (!loaded.ok()) {
-    std::fprintf(stderr, "%s\n", std::string(loaded.status().message()).c_str());
-    return 2;
-  }
-  if (loaded->print_and_exit.has_value()) {
-    std::fputs(loaded->print_and_exit->c_str(), stdout);
-    return 0;
-  }
-  if (!loaded->positional.empty()) {
-    std::fprintf(stderr, "'%s' is no flag; see --help\n", loaded->positional[0].c_str());
-    return 2;
-  }
-  weir::telemetry::SetLogLevel(*weir::telemetry::LevelFromName(config.log_level));
-  weir::Clock& clock = weir::Clock::System();
-  weir::telemetry::Registry registry;
-  weir::telemetry::AddProcessMetrics(registry, "weir-collector");
-  weir::collector::App app(config, clock, registry);
-  if (const absl::Status started = app.Start(); !started.ok()) {
-    Log(Level::kError, "collector", "cannot start", {{"error", started}});
-    return 1;
-  }
-  weir::WaitForShutdownSignal();
-  Log(Level::kInfo, "collector", "stopping");
-  app.Stop(clock.Now() + absl::Seconds(10));
-  Log(Level::kInfo, "collector", "stopped");
-  return 0;
+  return weir::ServiceMain<weir::collector::App, weir::collector::Config>(
+      argc, argv, "collector", "Takes samples in, makes them durable, delivers them.");
 }

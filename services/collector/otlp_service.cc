@@ -115,7 +115,7 @@ void AddLabels(const Attributes& attributes, std::vector<Label>* labels) {
 // Turns one request into batches.
 class Reader {
  public:
-  explicit Reader(const Intake& intake) : intake_(intake), builder_(intake.series) {
+  explicit Reader(const Intake& intake) : intake_(intake) {
     builder_.Start(intake.limits, intake.clock.Now());
   }
 
@@ -267,7 +267,7 @@ grpc::ServerUnaryReactor* OtlpMetricsService::Export(grpc::CallbackServerContext
   std::vector<Submission> submissions;
   int64_t samples = 0;
   for (AdmittedBatch& batch : batches) {
-    samples += batch.sample_count;
+    samples += batch.sample_count();
     submissions.push_back({.batch = std::move(batch)});
   }
   submissions.back().waiter = {.connection = connection, .sequence = 1};

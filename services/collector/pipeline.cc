@@ -132,7 +132,7 @@ bool Pipeline::Commit(Group group) {
   const absl::Time synced = clock_.Now();
 
   int64_t samples = 0;
-  for (const AdmittedBatch& batch : group.batches) samples += batch.sample_count;
+  for (const AdmittedBatch& batch : group.batches) samples += batch.sample_count();
   std::vector<Waiter> told;
   {
     MutexLock lock(&mu_);

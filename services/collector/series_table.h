@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
-#include <memory>
 #include <string>
 #include <string_view>
 
@@ -18,8 +17,11 @@
 
 namespace weir::collector {
 
+// No series has this number.
+inline constexpr SeriesNumber kNoSeries = UINT32_MAX;
+
 struct SeriesHandle {
-  SeriesNumber number = 0;
+  SeriesNumber number = kNoSeries;
   uint16_t slot = 0;
   Kind kind = Kind::kGauge;
 };
@@ -29,7 +31,6 @@ class SeriesTable {
   // `max_series`: later ones become the overflow series of their metric, which
   // keeps the totals. In [1, 2^31).
   SeriesTable(int slot_count, int64_t max_series);
-  ~SeriesTable();
 
   // REQUIRES: `series` was admitted (its labels are sorted).
   SeriesHandle Intern(const Series& series);
@@ -46,35 +47,12 @@ class SeriesTable {
   int64_t overflowed_count() const { return overflowed_count_.load(std::memory_order_relaxed); }
   int slot_count() const { return slot_count_; }
 
-  // The segment that defined the series last; 0 for none. Written by the log's
-  // writer, read by admission as a hint.
-  uint64_t defined_segment(SeriesNumber number) const {
-    const Chunk* chunk = chunks_[number / kChunk].load(std::memory_order_acquire);
-    return chunk->segments[number % kChunk].load(std::memory_order_relaxed);
-  }
-  void set_defined_segment(SeriesNumber number, uint64_t segment);
-
-  // The segment frames are written to at the moment, by the log's writer.
-  uint64_t current_segment() const { return current_segment_.load(std::memory_order_acquire); }
-  void set_current_segment(uint64_t segment) {
-    current_segment_.store(segment, std::memory_order_release);
-  }
-
  private:
-  // The defined segments lie in chunks that never move, so that they are read
-  // without the lock.
-  static constexpr size_t kChunk = 1 << 14;
-  struct Chunk {
-    std::atomic<uint64_t> segments[kChunk] = {};
-  };
-
   SeriesHandle Add(std::string bytes, Kind kind) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const int slot_count_;
   const int64_t max_series_;
-  std::atomic<uint64_t> current_segment_{0};
   std::atomic<int64_t> overflowed_count_{0};
-  std::unique_ptr<std::atomic<Chunk*>[]> chunks_;
 
   mutable Mutex mu_;
   struct Entry {

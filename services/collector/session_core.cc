@@ -7,7 +7,7 @@ namespace {
 
 // A queued batch counts its bytes and what surrounds them.
 int64_t CostOf(const AdmittedBatch& batch) {
-  return 256 + static_cast<int64_t>(batch.blocks.size() + batch.undefined.size() * 4);
+  return 256 + batch.sample_count() * static_cast<int64_t>(sizeof(AdmittedSample));
 }
 
 }  // namespace
@@ -90,7 +90,7 @@ std::optional<SubmitResult> SessionCore::Refusal(int64_t cost) const {
 void SessionCore::QueueRepeat(const Waiter& waiter) {
   if (!queue_.empty()) {
     Submission& last = queue_.back();
-    const bool repeat = !last.session.has_value() && last.batch.sample_count == 0;
+    const bool repeat = !last.session.has_value() && last.batch.sample_count() == 0;
     if (repeat && last.waiter.connection == waiter.connection &&
         last.waiter.level == waiter.level) {
       last.waiter.sequence = std::max(last.waiter.sequence, waiter.sequence);
@@ -121,7 +121,7 @@ Group SessionCore::Take(int64_t max_bytes) {
         sequence = std::max(sequence, next.session->sequence);
       }
     }
-    if (next.batch.sample_count > 0) group.batches.push_back(std::move(next.batch));
+    if (next.batch.sample_count() > 0) group.batches.push_back(std::move(next.batch));
     queued_bytes_ -= cost;
     queue_.pop_front();
   }

@@ -8,11 +8,9 @@ namespace {
 const frame::SessionId kSession = {.high = 1, .low = 2};
 const absl::Time kNow = absl::FromUnixSeconds(1'700'000'000);
 
-AdmittedBatch BatchOf(int64_t samples, size_t bytes = 10) {
+AdmittedBatch BatchOf(size_t samples) {
   AdmittedBatch batch;
-  batch.sample_count = samples;
-  batch.blocks = std::string(bytes, 'b');
-  batch.parts = {{.slot = 0, .sample_count = static_cast<uint64_t>(samples), .length = bytes}};
+  batch.samples.resize(samples);
   return batch;
 }
 
@@ -88,7 +86,7 @@ TEST(SessionCoreTest, AFullQueueRefusesAndTheBatchComesAgain) {
 
 TEST(SessionCoreTest, AnEmptyQueueTakesABatchOfAnySize) {
   SessionCore core({.max_queued_bytes = 100}, Mutant::kNone);
-  EXPECT_EQ(core.Submit({.batch = BatchOf(1, 5000)}).result, SubmitResult::kQueued);
+  EXPECT_EQ(core.Submit({.batch = BatchOf(200)}).result, SubmitResult::kQueued);
 }
 
 TEST(SessionCoreTest, AFullLogRefusesButStillKnowsRepeats) {
@@ -113,8 +111,8 @@ TEST(SessionCoreTest, BatchesOfOneRequestAreTakenTogetherOrNotAtAll) {
 
 TEST(SessionCoreTest, AGroupTakesAtMostItsBytesButAlwaysOneBatch) {
   SessionCore core({}, Mutant::kNone);
-  core.Submit({.batch = BatchOf(1, 4000)});
-  core.Submit({.batch = BatchOf(1, 4000)});
+  core.Submit({.batch = BatchOf(160)});
+  core.Submit({.batch = BatchOf(160)});
   EXPECT_EQ(core.Take(100).batches.size(), 1u);
   EXPECT_FALSE(core.idle());
   EXPECT_EQ(core.Take(100).batches.size(), 1u);

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_replace.h"
+#include "common/base/allocator.h"
 #include "common/base/clock.h"
 #include "common/base/file_system.h"
 #include "common/base/shutdown_signal.h"
@@ -78,23 +79,12 @@ OpenTelemetry SDKs send to http://INGEST (OTLP over gRPC). More load: weir load 
 }  // namespace
 
 int Run(const std::vector<std::string>& arguments) {
+  KeepFreedMemory();
   BlockShutdownSignals();
   Config config;
   config::Loader loader("weir run", "Collector and aggregator in one process.");
   config.Bind(loader);
-  const auto loaded = loader.Load(arguments, config::ReadEnvironment);
-  if (!loaded.ok()) {
-    std::fprintf(stderr, "%s\n", std::string(loaded.status().message()).c_str());
-    return 2;
-  }
-  if (loaded->print_and_exit.has_value()) {
-    std::fputs(loaded->print_and_exit->c_str(), stdout);
-    return 0;
-  }
-  if (!loaded->positional.empty()) {
-    std::fprintf(stderr, "'%s' is no flag; see weir run --help\n", loaded->positional[0].c_str());
-    return 2;
-  }
+  if (const auto exit = loader.LoadOrReport(arguments); exit.has_value()) return *exit;
   telemetry::SetLogLevel(*telemetry::LevelFromName(config.log_level));
   Clock& clock = Clock::System();
   telemetry::Registry registry;
@@ -162,7 +152,7 @@ int Run(const std::vector<std::string>& arguments) {
   collector.Stop(clock.Now() + absl::Seconds(5));
   aggregator.Stop(clock.Now() + absl::Seconds(10));
   Log(Level::kInfo, "weir", "stopped");
-  return aggregator.fenced() ? 1 : 0;
+  return aggregator.exit_status();
 }
 
 }  // namespace weir::standalone

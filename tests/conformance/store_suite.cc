@@ -21,13 +21,6 @@ using store::SeriesRow;
 using store::Snapshot;
 using store::Transaction;
 
-uint64_t TestSeed() {
-  const char* const given = std::getenv("WEIR_TEST_SEED");
-  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 20260301;
-  std::cout << "WEIR_TEST_SEED=" << seed << std::endl;
-  return seed;
-}
-
 SeriesRow SeriesOf(int slot, std::string name, std::vector<Label> labels) {
   SortLabels(&labels);
   SeriesRow row{.slot = slot,

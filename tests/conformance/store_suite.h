@@ -47,9 +47,6 @@ inline std::string ParamName(const ::testing::TestParamInfo<BackendParam>& info)
 // 2026-03-01 12:00:00 UTC: a multiple of every default bin but the day's.
 inline constexpr int64_t kNoon = 1'772'366'400;
 
-// Seeds are printed, and taken back from WEIR_TEST_SEED.
-uint64_t TestSeed();
-
 // A series with any labels, and its id.
 store::SeriesRow SeriesOf(int slot, std::string name, std::vector<Label> labels = {});
 // An aggregate of `count` random samples of one bin, integers and floats mixed.

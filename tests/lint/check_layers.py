@@ -30,6 +30,7 @@ LAYERS = {
     "common/config": {"common/base"},
     "common/telemetry": {"common/base"},
     "common/rpc": {"common/base", "proto"},
+    "common/process": {"common/base", "common/config", "common/telemetry"},
     # Fakes and generators for every folder of common; only tests include it.
     "common/testing": _ALL_COMMON,
     "services/collector": _ALL_COMMON | {"proto"},

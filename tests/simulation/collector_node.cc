@@ -28,7 +28,7 @@ struct CollectorNode::Process {
   std::unique_ptr<collector::SeriesTable> series;
   std::unique_ptr<collector::LogWriter> writer;
   std::unique_ptr<collector::SessionCore> sessions;
-  std::unique_ptr<collector::BatchBuilder> builder;
+  collector::BatchBuilder builder;
   std::unique_ptr<collector::Sender> sender;
 
   // The group on its way to the disk.
@@ -144,7 +144,6 @@ void CollectorNode::Restart() {
   process->writer = *std::move(writer);
   process->sessions = std::make_unique<collector::SessionCore>(limits, env_.mutant);
   process->sessions->Restore(process->writer->recovered().sessions);
-  process->builder = std::make_unique<collector::BatchBuilder>(*process->series);
   process->sender.reset(new collector::Sender({.slot_count = env_.profile.slot_count,
                                                .collector = name_,
                                                .heartbeat_interval = absl::Milliseconds(200),
@@ -230,7 +229,7 @@ void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
       process_->rewound.erase(rewound);
     }
   }
-  collector::BatchBuilder& builder = *process_->builder;
+  collector::BatchBuilder& builder = process_->builder;
   builder.Start(AdmissionLimits(), Clock());
   for (const SimulatedSample& sample : request.batch->samples) {
     const collector::SeriesHandle handle =
