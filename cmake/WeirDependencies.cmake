@@ -11,7 +11,6 @@ find_package(yaml-cpp REQUIRED)
 pkg_check_modules(pqxx REQUIRED IMPORTED_TARGET libpqxx)
 pkg_check_modules(isal REQUIRED IMPORTED_TARGET libisal)
 find_program(WEIR_GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
-find_library(WEIR_GRPC_REFLECTION grpc++_reflection REQUIRED)
 
 # Packages found by header and library: asking pkg-config for them takes it 15 to
 # 25 seconds, because they name every piece of Abseil, and those one another.

@@ -8,6 +8,11 @@ if(WEIR_SANITIZE)
   # that are never read. The plain builds keep the warning.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_compile_options(-Wno-maybe-uninitialized)
+    # With these, a function's address is no constant to GCC, and later Abseils do
+    # not compile. A null that is used still ends the program.
+    if(WEIR_SANITIZE MATCHES "undefined")
+      add_compile_options(-fno-sanitize=null,nonnull-attribute,returns-nonnull-attribute)
+    endif()
   endif()
 endif()
 

@@ -7,8 +7,7 @@
 #   simulation   the whole pipeline in virtual time    fuzz   corpora of the fuzzers
 #   integration  whole services, a real PostgreSQL     e2e    the real executables
 #   lint         rules about the sources               storm  minutes of kill -9
-#   containers   needs a container engine
-set(WEIR_LABELS unit fault simulation fuzz integration e2e lint storm containers)
+set(WEIR_LABELS unit fault simulation fuzz integration e2e lint storm)
 foreach(_label ${WEIR_LABELS})
   add_custom_target(tests_${_label})
 endforeach()

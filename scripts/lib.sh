@@ -112,3 +112,75 @@ make_grpcurl() {
   say "Building grpcurl into build/tools"
   quietly env GOBIN="$root/build/tools" GOTOOLCHAIN=local go install "$grpcurl_module"
 }
+
+# Makes build/clients: what tests/e2e/sdks needs of each language's OpenTelemetry
+# SDK, pinned by a lock or manifest there; made again when that changes. Node is
+# installed where it is missing. Go and Java are not, and neither is a newer one:
+# their clients are then not run, and the reason is kept in `not_run` for the test.
+make_sdk_clients() {
+  # Python's are in build/venv.
+  command -v npm >/dev/null || install_packages nodejs npm
+  make_sdk_client node "$(node --version)" ""
+  make_sdk_client go "$(go env GOVERSION 2>/dev/null)" "$(why_no_go)"
+  make_sdk_client java "$(javac -version 2>&1)" "$(why_no_java)"
+}
+
+# make_sdk_client LANGUAGE TOOLCHAIN WHY_NOT: makes one with `build_LANGUAGE_client
+# SOURCES FOLDER`, unless there is a reason not to.
+make_sdk_client() {
+  local language=$1 toolchain=$2 why_not=$3
+  local sources=$root/tests/e2e/sdks/$language folder=$root/build/clients/$language stamp
+  if [ -n "$why_not" ]; then
+    rm -rf "$folder"
+    mkdir -p "$folder"
+    printf '%s\n' "$why_not" >"$folder/not_run"
+    say "Not run: the OpenTelemetry SDK for $language: $why_not"
+    return
+  fi
+  stamp=$(cd "$sources" && { printf '%s\n' "$toolchain"; find . -type f | sort | xargs sha256sum; })
+  if [ -f "$folder/stamp" ] && [ "$(cat "$folder/stamp")" = "$stamp" ]; then
+    return
+  fi
+  say "Making the OpenTelemetry client for $language in build/clients"
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  "build_${language}_client" "$sources" "$folder"
+  printf '%s\n' "$stamp" >"$folder/stamp"
+}
+build_node_client() {
+  cp "$1"/package.json "$1"/package-lock.json "$2"
+  quietly env -C "$2" npm ci --ignore-scripts --no-audit --no-fund
+}
+build_go_client() {
+  quietly env GOTOOLCHAIN=local go build -C "$1" -mod=readonly -trimpath -o "$2/client" .
+}
+build_java_client() {
+  quietly mvn --batch-mode --file "$1/pom.xml" "-Doutput=$2" \
+    compiler:compile dependency:copy-dependencies
+}
+
+# Why a client cannot be built here; nothing if it can.
+why_no_go() {
+  local needed found
+  needed=$(sed -n 's/^go //p' "$root/tests/e2e/sdks/go/go.mod")
+  if ! command -v go >/dev/null; then
+    echo "no go"
+    return
+  fi
+  found=$(GOTOOLCHAIN=local go env GOVERSION)
+  if [ "$(printf '%s\n' "$needed" "${found#go}" | sort -V | head -1)" != "$needed" ]; then
+    echo "$found is older than $needed"
+  fi
+}
+why_no_java() {
+  local needed found
+  needed=$(sed -n 's/.*<maven.compiler.release>\(.*\)<.*/\1/p' "$root/tests/e2e/sdks/java/pom.xml")
+  if ! command -v javac >/dev/null || ! command -v mvn >/dev/null; then
+    echo "no javac and mvn"
+    return
+  fi
+  found=$(javac -version 2>&1 | sed 's/^javac \([0-9]*\).*/\1/')
+  if [ "$found" -lt "$needed" ]; then
+    echo "Java $found is older than $needed"
+  fi
+}

@@ -10,7 +10,10 @@ namespace weir {
 
 void KeepFreedMemory() {
 #ifdef __GLIBC__
-  mallopt(M_TRIM_THRESHOLD, 8 << 20);
+  constexpr int kBytes = 8 << 20;
+  mallopt(M_TRIM_THRESHOLD, kBytes);
+  // Setting one of the two ends glibc's own adjustment of the other.
+  mallopt(M_MMAP_THRESHOLD, kBytes);
 #endif
 }
 

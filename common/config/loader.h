@@ -5,7 +5,7 @@
 //   loader.Add("wal.directory", &config.wal_directory, {.help = "Where the log is kept."});
 //   loader.Add("wal.quota_bytes", &config.wal_quota_bytes,
 //              {.help = "...", .unit = Unit::kBytes, .min = 64 << 20});
-//   WEIR_ASSIGN_OR_RETURN(const LoadResult result, loader.Load(argc, argv, ReadEnvironment));
+//   WEIR_ASSIGN_OR_RETURN(const LoadResult result, loader.Load(arguments, ReadEnvironment));
 //
 // A flag beats the environment, which beats the file, which beats the default
 // (what the field holds when it is added):

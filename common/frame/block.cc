@@ -18,7 +18,10 @@ namespace {
 
 // The shape byte: bits 0-1, 2-3 and 4-5 are the logarithms of the bytes a
 // reference, time and value take; bit 6 tells integers from floats; bit 7, that
-// a time unit follows.
+// a time unit follows. Of points, bits 0-1 are 3, though references take 4 bytes,
+// and values are the lengths of what follows the columns.
+constexpr int kPointShape = 3;
+constexpr int kPointRefWidth = 2;
 constexpr int kTimeShift = 2;
 constexpr int kValueShift = 4;
 constexpr uint8_t kIntegerFlag = 1 << 6;
@@ -84,6 +87,25 @@ bool AllFitFloat32(absl::Span<const uint64_t> values) {
     lost |= value ^ std::bit_cast<uint64_t>(back);
   }
   return lost == 0;
+}
+
+int ValueWidth(const BlockView& block) {
+  switch (block.type) {
+    case ValueType::kInteger:
+      return LogWidth(AllSignedBits(block.bits));
+    case ValueType::kFloat:
+      return AllFitFloat32(block.bits) ? 2 : 3;
+    case ValueType::kPoint:
+      break;
+  }
+  uint64_t bits = 0;
+  uint64_t total = 0;
+  for (const uint64_t length : block.bits) {
+    bits |= length;
+    total += length;
+  }
+  WEIR_CHECK(bits >> 32 == 0 && total == block.points.size());
+  return LogWidth(bits);
 }
 
 // Whether every time is `unit` or a multiple of it past `base`. Looks at a few
@@ -198,6 +220,18 @@ bool TimesFit(std::string_view column, int log_width, int64_t base, uint64_t uni
   return largest <= most;
 }
 
+// The sum of a column of lengths, each of at most 4 bytes.
+uint64_t TotalOf(std::string_view column, int log_width) {
+  uint64_t total = 0;
+  WithWidth(log_width, [&](auto narrow) {
+    using Narrow = decltype(narrow);
+    for (size_t at = 0; at < column.size(); at += sizeof(Narrow)) {
+      total += LoadFixed<Narrow>(column.data() + at);
+    }
+  });
+  return total;
+}
+
 absl::Status Malformed(const char* what) {
   return absl::DataLossError(absl::StrCat("block: ", what));
 }
@@ -219,17 +253,17 @@ void AppendBlock(const BlockView& block, std::string* out) {
   const uint64_t largest_offset = static_cast<uint64_t>(latest) - base;
   const uint64_t unit = ChooseUnit(block.times, base, largest_offset);
   const bool integers = block.type == ValueType::kInteger;
+  const bool points = block.type == ValueType::kPoint;
   Widths widths;
-  widths.refs = LogWidth(AllBits(block.refs));
+  widths.refs = points ? kPointRefWidth : LogWidth(AllBits(block.refs));
   widths.times = LogWidth(largest_offset / unit);
-  widths.values =
-      integers ? LogWidth(AllSignedBits(block.bits)) : (AllFitFloat32(block.bits) ? 2 : 3);
+  widths.values = ValueWidth(block);
 
   AppendVarint(count, out);
-  AppendFixed(
-      static_cast<uint8_t>(widths.refs | widths.times << kTimeShift | widths.values << kValueShift |
-                           (integers ? kIntegerFlag : 0) | (unit == 1 ? 0 : kTimeUnitFlag)),
-      out);
+  AppendFixed(static_cast<uint8_t>((points ? kPointShape : widths.refs) |
+                                   widths.times << kTimeShift | widths.values << kValueShift |
+                                   (integers ? kIntegerFlag : 0) | (unit == 1 ? 0 : kTimeUnitFlag)),
+              out);
   AppendVarint(ZigZag(earliest), out);
   if (unit != 1) AppendVarint(unit, out);
 
@@ -253,13 +287,14 @@ void AppendBlock(const BlockView& block, std::string* out) {
         at = StoreTimes<Narrow, 1>(block.times, base, at);
     }
   });
-  if (!integers && widths.values == 2) {
+  if (block.type == ValueType::kFloat && widths.values == 2) {
     at = StoreFloat32(block.bits, at);
   } else {
     WithWidth(widths.values,
               [&](auto narrow) { at = StoreNarrow<decltype(narrow)>(block.bits, at); });
   }
   WEIR_CHECK(at == out->data() + out->size());
+  out->append(block.points);
 }
 
 absl::Status ReadBlock(ByteReader* reader, Block* block) {
@@ -273,17 +308,25 @@ absl::Status ReadBlock(ByteReader* reader, Block* block) {
     return Malformed("unknown time unit");
   }
   const bool integers = (shape & kIntegerFlag) != 0;
-  const Widths widths = {
-      .refs = shape & 3, .times = shape >> kTimeShift & 3, .values = shape >> kValueShift & 3};
-  if (widths.refs > 2) return Malformed("references of 8 bytes");
-  if (!integers && widths.values < 2) return Malformed("floats of fewer than 4 bytes");
+  const bool points = (shape & 3) == kPointShape;
+  const Widths widths = {.refs = points ? kPointRefWidth : shape & 3,
+                         .times = shape >> kTimeShift & 3,
+                         .values = shape >> kValueShift & 3};
+  if (points && (integers || widths.values > 2)) return Malformed("points of an unknown shape");
+  if (!points && !integers && widths.values < 2) return Malformed("floats of fewer than 4 bytes");
   const std::string_view refs = reader->Bytes(count << widths.refs);
   const std::string_view times = reader->Bytes(count << widths.times);
   const std::string_view values = reader->Bytes(count << widths.values);
   if (!reader->ok()) return Malformed("its columns are cut short");
   if (!TimesFit(times, widths.times, base, unit)) return Malformed("a time out of range");
+  std::string_view point_bytes;
+  if (points) {
+    point_bytes = reader->Bytes(TotalOf(values, widths.values));
+    if (!reader->ok()) return Malformed("its points are cut short");
+  }
 
-  block->type = integers ? ValueType::kInteger : ValueType::kFloat;
+  block->type = points ? ValueType::kPoint : integers ? ValueType::kInteger : ValueType::kFloat;
+  block->points.assign(point_bytes);
   block->refs.resize(count);
   block->times.resize(count);
   block->bits.resize(count);
@@ -292,7 +335,10 @@ absl::Status ReadBlock(ByteReader* reader, Block* block) {
   WithWidth(widths.times, [&](auto narrow) {
     LoadTimes<decltype(narrow)>(times.data(), static_cast<uint64_t>(base), unit, &block->times);
   });
-  if (!integers && widths.values == 2) {
+  if (block->type == ValueType::kPoint) {
+    WithWidth(widths.values,
+              [&](auto narrow) { LoadWide<decltype(narrow)>(values.data(), &block->bits); });
+  } else if (!integers && widths.values == 2) {
     LoadFloat32(values.data(), &block->bits);
   } else {
     WithWidth(widths.values, [&](auto narrow) {

@@ -29,38 +29,48 @@ namespace weir::frame {
 // The most samples in one block; larger batches are cut.
 inline constexpr size_t kMaxBlockSamples = 4096;
 
-enum class ValueType : uint8_t { kFloat = 0, kInteger = 1 };
+enum class ValueType : uint8_t { kFloat = 0, kInteger = 1, kPoint = 2 };
+inline constexpr size_t kValueTypes = 3;
 
 // A block decoded, or to be encoded: columns of equal length. Integers are kept
-// in `bits` as their two's complement, floats as their IEEE 754 bits.
+// in `bits` as their two's complement, floats as their IEEE 754 bits; of points it
+// is the lengths, and `points` has them one after the other.
 struct Block {
   ValueType type = ValueType::kFloat;
   std::vector<uint32_t> refs;  // series by their number in the segment
   std::vector<int64_t> times;  // event times, Unix nanoseconds
   std::vector<uint64_t> bits;
+  std::string points;
 
   size_t size() const { return refs.size(); }
-  void Clear() { refs.clear(), times.clear(), bits.clear(); }
+  void Clear() { refs.clear(), times.clear(), bits.clear(), points.clear(); }
 };
 
 // Columns somebody else keeps; a Block is one as well.
 struct BlockView {
   BlockView(ValueType value_type, absl::Span<const uint32_t> ref_column,
-            absl::Span<const int64_t> time_column, absl::Span<const uint64_t> bit_column)
-      : type(value_type), refs(ref_column), times(time_column), bits(bit_column) {}
+            absl::Span<const int64_t> time_column, absl::Span<const uint64_t> bit_column,
+            std::string_view point_bytes = {})
+      : type(value_type),
+        refs(ref_column),
+        times(time_column),
+        bits(bit_column),
+        points(point_bytes) {}
   BlockView(const Block& block)  // NOLINT(google-explicit-constructor)
-      : BlockView(block.type, block.refs, block.times, block.bits) {}
+      : BlockView(block.type, block.refs, block.times, block.bits, block.points) {}
 
   ValueType type;
   absl::Span<const uint32_t> refs;
   absl::Span<const int64_t> times;
   absl::Span<const uint64_t> bits;
+  std::string_view points;
 
   size_t size() const { return refs.size(); }
 };
 
 // The same samples give the same bytes.
-// REQUIRES: 1 to kMaxBlockSamples samples; columns of equal length.
+// REQUIRES: 1 to kMaxBlockSamples samples; columns of equal length; lengths that
+// add up to the points' bytes, each below 2^32.
 void AppendBlock(const BlockView& block, std::string* out);
 
 // Reads the next block of `reader` into `*block`, reusing its buffers. A column

@@ -137,7 +137,7 @@ TEST(BlockTest, RandomBlocksSurviveInOneBuffer) {
   Block decoded;
   for (int round = 0; round < 3000; ++round) {
     Block block;
-    block.type = random.Below(2) == 0 ? ValueType::kFloat : ValueType::kInteger;
+    block.type = static_cast<ValueType>(random.Below(kValueTypes));
     const uint64_t units[] = {1, 1'000, 1'000'000, 1'000'000'000};
     const uint64_t unit = units[random.Below(4)];
     const int ref_shift = static_cast<int>(random.Below(32));
@@ -145,9 +145,16 @@ TEST(BlockTest, RandomBlocksSurviveInOneBuffer) {
     const int value_shift = static_cast<int>(random.Below(64));
     const uint64_t base = random.Below(8) == 0 ? random() : kJune;
     const size_t count = 1 + random.Below(random.Below(20) == 0 ? kMaxBlockSamples : 40);
+    size_t point_bytes = 0;
     for (size_t i = 0; i < count; ++i) {
       block.refs.push_back(static_cast<uint32_t>(random()) >> ref_shift);
       block.times.push_back(static_cast<int64_t>(base + (random() >> time_shift) * unit));
+      if (block.type == ValueType::kPoint) {
+        block.points.append(random.Below(uint64_t{1} << random.Below(10)), static_cast<char>(i));
+        block.bits.push_back(block.points.size() - point_bytes);
+        point_bytes = block.points.size();
+        continue;
+      }
       const auto integer = static_cast<int64_t>(random()) >> value_shift;
       block.bits.push_back(block.type == ValueType::kInteger
                                ? static_cast<uint64_t>(integer)
@@ -161,6 +168,7 @@ TEST(BlockTest, RandomBlocksSurviveInOneBuffer) {
     ASSERT_EQ(decoded.refs, block.refs);
     ASSERT_EQ(decoded.times, block.times);
     ASSERT_EQ(decoded.bits, block.bits);
+    ASSERT_EQ(decoded.points, block.points);
   }
 }
 
@@ -204,7 +212,10 @@ TEST(BlockTest, ImpossibleHeadersAreDataLoss) {
   EXPECT_TRUE(absl::IsDataLoss(read(0, kInteger, kJune, "")));
   EXPECT_TRUE(absl::IsDataLoss(read(kMaxBlockSamples + 1, kInteger, kJune, "")));
   EXPECT_TRUE(absl::IsDataLoss(read(uint64_t{1} << 63, kInteger, kJune, "")));
-  EXPECT_TRUE(absl::IsDataLoss(read(1, kInteger | 3, kJune, ""))) << "references of 8 bytes";
+  EXPECT_TRUE(absl::IsDataLoss(read(1, kInteger | 3, kJune, ""))) << "integer points";
+  EXPECT_TRUE(read(1, 3, kJune, "\x01\x01\x01\x01\x01\x05").ok()) << "a point of 5 bytes";
+  EXPECT_TRUE(absl::IsDataLoss(read(1, 3 | 3 << 4, kJune, ""))) << "lengths of 8 bytes";
+  EXPECT_TRUE(absl::IsDataLoss(read(1, 3, kJune, ""))) << "a point of 255 bytes, cut short";
   EXPECT_TRUE(absl::IsDataLoss(read(1, 0, kJune, ""))) << "floats of 1 byte";
   EXPECT_TRUE(absl::IsDataLoss(read(1, kInteger | 0x80, kJune, "\x02"))) << "a unit of 2 ns";
   EXPECT_TRUE(read(1, kInteger | 0x80, kJune, "\xe8\x07").ok()) << "a unit of 1 us";

@@ -11,7 +11,9 @@
 namespace weir::frame {
 namespace {
 
-constexpr uint64_t kVersion = 1;
+// Version 2 may have blocks of points and sessions of the third lifetime; otherwise
+// it is version 1.
+constexpr uint64_t kVersion = 2;
 
 // The least each element takes. A count of elements is checked against the
 // bytes that are left before anything is reserved for it.
@@ -43,7 +45,7 @@ absl::Status ReadSessions(ByteReader* reader, std::vector<SessionMark>* sessions
     const uint64_t sequence = reader->Varint();
     const uint8_t lifetime = reader->Fixed<uint8_t>();
     if (!reader->ok()) return Malformed("its sessions are cut short");
-    if (lifetime > static_cast<uint8_t>(Lifetime::kKey)) return Malformed("unknown lifetime");
+    if (lifetime > static_cast<uint8_t>(Lifetime::kContent)) return Malformed("unknown lifetime");
     sessions->push_back({.id = SessionId::FromBytes(id),
                          .sequence = sequence,
                          .lifetime = static_cast<Lifetime>(lifetime)});

@@ -35,6 +35,7 @@ using SessionId = Id128<SessionTag>;
 enum class Lifetime : uint8_t {
   kSession = 0,  // StreamBatches
   kKey = 1,      // Push's idempotency key
+  kContent = 2,  // a request known by its content, for protocols without a key
 };
 
 // The highest sequence number of a session whose batch is in the frame.
@@ -72,7 +73,7 @@ struct SubframeView {
 };
 
 // A slot's part of a frame to be written: definitions it must carry, and the
-// encoded blocks of every batch, in arrival order.
+// group's samples as encoded blocks.
 struct SubframeParts {
   int slot = 0;
   uint64_t previous_lsn = 0;

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <fstream>
 #include <limits>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -78,6 +79,24 @@ class Example {
     return bytes;
   }
 
+  // The first slot's latencies came as two points besides.
+  std::string frame_with_points() const {
+    Block block;
+    block.type = ValueType::kPoint;
+    block.refs = {0, 0};
+    block.times = {kSealNanos - 1'000'000, kSealNanos};
+    block.bits = {3, 5};
+    block.points = "oneother";
+    std::string points;
+    AppendBlock(block, &points);
+    std::vector<SubframeParts> all = parts();
+    all[0].blocks.push_back(points);
+    all[0].sample_count += 2;
+    std::string bytes;
+    AppendFrame(absl::FromUnixNanos(kSealNanos), sessions(), all, &bytes);
+    return bytes;
+  }
+
   static constexpr int64_t kSealNanos = 1'750'000'000'000'000'000;
 
  private:
@@ -111,12 +130,33 @@ std::string ToHex(std::string_view bytes) {
   return hex;
 }
 
-TEST(FrameTest, VersionOneIsWrittenAsTheGoldenFileHasIt) {
-  EXPECT_EQ(ToHex(Example().frame()), ToHex(ReadHexFile("tests/golden/frame_v1.hex")));
+TEST(FrameTest, VersionTwoIsWrittenAsTheGoldenFileHasIt) {
+  EXPECT_EQ(ToHex(Example().frame_with_points()), ToHex(ReadHexFile("tests/golden/frame_v2.hex")));
 }
 
+TEST(FrameTest, VersionTwoIsReadAsTheGoldenFileHasIt) {
+  const std::string bytes = ReadHexFile("tests/golden/frame_v2.hex");
+  const absl::StatusOr<FrameView> view = ParseFrame(bytes);
+  ASSERT_TRUE(view.ok()) << view.status();
+  SubframeView subframe;
+  ASSERT_TRUE(ParseSubframe(view->ranges[0].subframe, &subframe).ok());
+  ByteReader reader(subframe.blocks);
+  Block block;
+  ASSERT_TRUE(ReadBlock(&reader, &block).ok());
+  EXPECT_EQ(block.type, ValueType::kFloat);
+  ASSERT_TRUE(ReadBlock(&reader, &block).ok());
+  EXPECT_TRUE(reader.empty());
+  EXPECT_EQ(block.type, ValueType::kPoint);
+  EXPECT_THAT(block.refs, ElementsAre(0, 0));
+  EXPECT_THAT(block.times, ElementsAre(Example::kSealNanos - 1'000'000, Example::kSealNanos));
+  EXPECT_THAT(block.bits, ElementsAre(3, 5));
+  EXPECT_EQ(block.points, "oneother");
+}
+
+// Only the number is another: version 1 is version 2 without points.
 TEST(FrameTest, VersionOneIsReadAsTheGoldenFileHasIt) {
   const std::string bytes = ReadHexFile("tests/golden/frame_v1.hex");
+  EXPECT_EQ(ToHex(Example().frame().substr(1)), ToHex(bytes.substr(1)));
   const absl::StatusOr<FrameView> view = ParseFrame(bytes);
   ASSERT_TRUE(view.ok()) << view.status();
   EXPECT_EQ(absl::ToUnixNanos(view->seal_time), Example::kSealNanos);
@@ -179,7 +219,7 @@ TEST(FrameTest, EveryCutAndEveryExtraByteIsDataLoss) {
 
 TEST(FrameTest, ANewerVersionIsNotDamage) {
   std::string bytes = Example().frame();
-  bytes[0] = 2;
+  bytes[0] = 3;
   EXPECT_TRUE(absl::IsFailedPrecondition(ParseFrame(bytes).status()));
   bytes[0] = 0;
   EXPECT_TRUE(absl::IsDataLoss(ParseFrame(bytes).status()));
@@ -284,6 +324,10 @@ int ReadEverything(const uint8_t* data, size_t size) {
       EXPECT_TRUE(block.size() >= 1 && block.size() <= kMaxBlockSamples);
       EXPECT_EQ(block.times.size(), block.size());
       EXPECT_EQ(block.bits.size(), block.size());
+      if (block.type == ValueType::kPoint) {
+        EXPECT_EQ(std::accumulate(block.bits.begin(), block.bits.end(), uint64_t{0}),
+                  block.points.size());
+      }
       again.clear();
       AppendBlock(block, &again);
     }
@@ -293,7 +337,7 @@ int ReadEverything(const uint8_t* data, size_t size) {
 
 TEST(FrameTest, NoMutationOfAFrameDoesHarm) {
   Random random(test::TestSeed());
-  std::vector<std::string> seeds = {Example().frame()};
+  std::vector<std::string> seeds = {Example().frame(), Example().frame_with_points()};
   for (const int session_count : {0, 3}) {
     Block block;
     block.type = ValueType::kInteger;

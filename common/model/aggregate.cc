@@ -3,6 +3,15 @@
 #include <cmath>
 
 namespace weir {
+namespace {
+
+// Counts of histograms come from clients, and may be anything.
+int64_t Sum(int64_t a, int64_t b) {
+  int64_t sum = 0;
+  return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<int64_t>::max() : sum;
+}
+
+}  // namespace
 
 void Aggregate::Merge(const Aggregate& other) {
   if (other.count == 0) return;
@@ -18,8 +27,8 @@ void Aggregate::Merge(const Aggregate& other) {
   mean = Bounded(mean + distance * (other_count / total_count));
   m2 = Bounded(m2 + other.m2 + distance * (distance * (own_count * (other_count / total_count))));
 
-  count += other.count;
-  float_count += other.float_count;
+  count = Sum(count, other.count);
+  float_count = Sum(float_count, other.float_count);
   integer_sum += other.integer_sum;
   float_sum = Bounded(float_sum + other.float_sum);
   min = other.min < min ? other.min : min;

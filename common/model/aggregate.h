@@ -8,7 +8,8 @@
 //
 // Every field stays finite, whatever is added: a float sum, mean or m2 that
 // would overflow stops at the largest double. An infinity would turn into NaN
-// at the next merge, and a NaN in a row cannot be stored or compared.
+// at the next merge, and a NaN in a row cannot be stored or compared. Counts stop
+// at 2^63 - 1.
 //
 // Merging is commutative and associative, exactly for counts, integer sums,
 // extremes, first and last, and up to rounding for float sums, mean and m2.

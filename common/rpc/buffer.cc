@@ -4,16 +4,18 @@
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <grpcpp/support/proto_buffer_writer.h>
-#include <zlib.h>
 
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/base/check.h"
 #include "common/base/strings.h"
 #include "common/rpc/error.h"
+#include "common/rpc/inflate.h"
 
 namespace weir::rpc {
 namespace {
@@ -28,26 +30,13 @@ enum class Outcome { kParsed, kUndecodable, kTooLarge };
 class InflatingStream final : public google::protobuf::io::ZeroCopyInputStream {
  public:
   InflatingStream(google::protobuf::io::ZeroCopyInputStream* source, int64_t max_bytes)
-      : source_(source), max_bytes_(max_bytes), block_(kInflateBlockBytes) {
-    constexpr int kGzipOnly = 16;
-    WEIR_CHECK(inflateInit2(&zlib_, kGzipOnly + MAX_WBITS) == Z_OK);
-  }
-  ~InflatingStream() override { inflateEnd(&zlib_); }
+      : source_(source), max_bytes_(max_bytes), block_(kInflateBlockBytes) {}
 
   bool Next(const void** data, int* size) override {
-    if (returned_ > 0) {
-      *data = block_.data() + (filled_ - returned_);
-      *size = returned_;
-      returned_ = 0;
-      return true;
-    }
-    filled_ = 0;
-    while (filled_ == 0 && !ended_ && !failed_) Inflate();
-    total_ += filled_;
-    if (total_ > max_bytes_) too_large_ = true;
-    if (filled_ == 0 || too_large_ || failed_) return false;
-    *data = block_.data();
-    *size = filled_;
+    if (returned_ == 0 && !FillBlock()) return false;
+    if (returned_ == 0) returned_ = filled_;
+    *data = block_.data() + (filled_ - returned_);
+    *size = std::exchange(returned_, 0);
     return true;
   }
   void BackUp(int count) override { returned_ = count; }
@@ -63,43 +52,35 @@ class InflatingStream final : public google::protobuf::io::ZeroCopyInputStream {
   int64_t ByteCount() const override { return total_ - returned_; }
 
   // Whether the whole of one gzip member was read and nothing follows it.
-  bool complete() const { return ended_ && !failed_ && !too_large_ && zlib_.avail_in == 0; }
+  bool complete() const { return inflater_.ended() && !too_large_ && input_.empty(); }
   bool too_large() const { return too_large_; }
 
  private:
-  void Inflate() {
-    if (zlib_.avail_in == 0) {
+  // Returns false when there is no more, or must not be.
+  bool FillBlock() {
+    filled_ = 0;
+    while (filled_ == 0 && !inflater_.ended() && !inflater_.damaged()) {
       const void* data;
-      int size = 0;
-      while (size == 0) {
-        if (!source_->Next(&data, &size)) {
-          failed_ = true;  // the end came before gzip's own
-          return;
-        }
+      int size;
+      if (input_.empty()) {
+        if (!source_->Next(&data, &size)) return false;  // the end came before gzip's own
+        input_ = {static_cast<const char*>(data), static_cast<size_t>(size)};
       }
-      zlib_.next_in = const_cast<Bytef*>(static_cast<const Bytef*>(data));
-      zlib_.avail_in = static_cast<uInt>(size);
+      filled_ = static_cast<int>(inflater_.Inflate(&input_, block_.data(), block_.size()));
     }
-    zlib_.next_out = reinterpret_cast<Bytef*>(block_.data());
-    zlib_.avail_out = static_cast<uInt>(block_.size());
-    const int result = inflate(&zlib_, Z_NO_FLUSH);
-    filled_ = static_cast<int>(block_.size() - zlib_.avail_out);
-    if (result == Z_STREAM_END) {
-      ended_ = true;
-    } else if (result != Z_OK && result != Z_BUF_ERROR) {
-      failed_ = true;
-    }
+    total_ += filled_;
+    too_large_ = total_ > max_bytes_;
+    return filled_ > 0 && !too_large_ && !inflater_.damaged();
   }
 
   google::protobuf::io::ZeroCopyInputStream* const source_;
   const int64_t max_bytes_;
+  Inflater inflater_;
+  std::string_view input_;  // what source_ gave and is not read yet
   std::vector<char> block_;
-  z_stream zlib_ = {};
   int filled_ = 0;
   int returned_ = 0;
   int64_t total_ = 0;
-  bool ended_ = false;
-  bool failed_ = false;
   bool too_large_ = false;
 };
 
@@ -111,7 +92,7 @@ bool Compressed(grpc::ByteBuffer* buffer) {
   while (head.size() < 2 && reader.Next(&data, &size)) {
     head.append(static_cast<const char*>(data), std::min(size, 2));
   }
-  return head.size() >= 2 && head[0] == '\x1f' && head[1] == '\x8b';
+  return LooksLikeGzip(head);
 }
 
 Outcome ParseInto(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message,
@@ -155,15 +136,31 @@ bool ParseBuffer(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* 
   return ParseInto(buffer, message, max_bytes) == Outcome::kParsed;
 }
 
+absl::Status ReadPlain(const grpc::ByteBuffer& buffer, std::string* out, int64_t max_bytes) {
+  out->clear();
+  auto* source = const_cast<grpc::ByteBuffer*>(&buffer);
+  if (!source->Valid()) return absl::OkStatus();
+  if (static_cast<int64_t>(source->Length()) > max_bytes) return MessageTooLarge(max_bytes);
+  const bool compressed = Compressed(source);
+  std::string gzip;
+  std::string* const plain = compressed ? &gzip : out;
+  plain->reserve(source->Length());
+  grpc::ProtoBufferReader reader(source);
+  const void* data;
+  int size;
+  while (reader.Next(&data, &size)) {
+    plain->append(static_cast<const char*>(data), static_cast<size_t>(size));
+  }
+  return compressed ? InflateGzip(gzip, max_bytes, out) : absl::OkStatus();
+}
+
 absl::Status Parse(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message,
                    int64_t max_bytes) {
   switch (ParseInto(buffer, message, max_bytes)) {
     case Outcome::kParsed:
       return absl::OkStatus();
     case Outcome::kTooLarge:
-      return Error(absl::StatusCode::kResourceExhausted, v1::MESSAGE_TOO_LARGE,
-                   StrCat("the message holds more than ", max_bytes, " bytes"),
-                   {{"limit_bytes", StrCat(max_bytes)}});
+      return MessageTooLarge(max_bytes);
     case Outcome::kUndecodable:
       break;
   }

@@ -8,6 +8,7 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 
@@ -31,6 +32,12 @@ grpc::ByteBuffer ToBuffer(const google::protobuf::MessageLite& message);
 // decides.
 bool ParseBuffer(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message,
                  int64_t max_bytes = kMaxMessageBytes);
+
+// The plain bytes of `buffer`, inflated if need be, in `*out`.
+// Errors: InvalidArgument (UNDECODABLE) for damaged gzip; ResourceExhausted
+// (MESSAGE_TOO_LARGE).
+absl::Status ReadPlain(const grpc::ByteBuffer& buffer, std::string* out,
+                       int64_t max_bytes = kMaxMessageBytes);
 
 // As ParseBuffer, and says what is wrong.
 // Errors: InvalidArgument (UNDECODABLE); ResourceExhausted (MESSAGE_TOO_LARGE).

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/rpc/error.h"
+#include "common/rpc/unary.h"
 #include "common/testing/status_matchers.h"
 #include "weir/v1/ingest_service.pb.h"
 
@@ -113,6 +114,45 @@ TEST(BufferTest, EveryTruncationIsAnError) {
 TEST(BufferTest, ABufferThatWasNeverFilledIsUndecodable) {
   v1::PushRequest received;
   EXPECT_FALSE(ParseBuffer(grpc::ByteBuffer(), &received));
+}
+
+grpc::Status Count(const std::string& bytes, grpc::ByteBuffer* out) {
+  return RawUnary<v1::PushRequest, v1::PushResponse>(
+      Sliced(bytes, 100), out, [](const v1::PushRequest& request, v1::PushResponse* response) {
+        if (request.samples().empty()) return InvalidField("samples", "must not be empty");
+        response->set_accepted_count(request.samples_size());
+        return absl::OkStatus();
+      });
+}
+
+TEST(RawUnaryTest, RequestsAreAnsweredCompressedOrNot) {
+  const std::string bytes = Request(100).SerializeAsString();
+  for (const std::string& sent : {bytes, Gzip(bytes)}) {
+    grpc::ByteBuffer out;
+    ASSERT_TRUE(Count(sent, &out).ok());
+    v1::PushResponse response;
+    ASSERT_TRUE(ParseBuffer(out, &response));
+    EXPECT_EQ(response.accepted_count(), 100);
+  }
+}
+
+TEST(RawUnaryTest, WhatIsWrongIsSaidAndNothingIsAnswered) {
+  const std::string bytes = Request(100).SerializeAsString();
+  const std::string gzip = Gzip(bytes);
+  const std::string large = Request(100'000).SerializeAsString();
+  const auto refused = [](const std::string& sent) {
+    grpc::ByteBuffer out;
+    const absl::Status status = FromGrpc(Count(sent, &out));
+    EXPECT_FALSE(status.ok());
+    EXPECT_FALSE(out.Valid());
+    return ReasonOf(status);
+  };
+  EXPECT_EQ(refused(bytes.substr(0, bytes.size() - 1)), v1::UNDECODABLE);
+  EXPECT_EQ(refused(gzip.substr(0, gzip.size() - 1)), v1::UNDECODABLE);
+  EXPECT_EQ(refused(gzip + "x"), v1::UNDECODABLE);
+  EXPECT_EQ(refused(large), v1::MESSAGE_TOO_LARGE);
+  EXPECT_EQ(refused(Gzip(large)), v1::MESSAGE_TOO_LARGE);
+  EXPECT_EQ(refused(""), v1::INVALID_FIELD);
 }
 
 }  // namespace

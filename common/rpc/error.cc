@@ -69,6 +69,44 @@ std::string Cut(std::string_view text, size_t length) {
   return std::string(text.substr(0, length));
 }
 
+// The length of the UTF-8 character that `text` begins with; 0 for none.
+size_t CharacterLength(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = byte(0);
+  const size_t length = first < 0x80                     ? 1
+                        : first >= 0xc2 && first <= 0xdf ? 2
+                        : first >= 0xe0 && first <= 0xef ? 3
+                        : first >= 0xf0 && first <= 0xf4 ? 4
+                                                         : 0;
+  if (length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  if (length > 2) {
+    const bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
+    const bool surrogate = first == 0xed && byte(1) >= 0xa0;
+    const bool beyond = first == 0xf4 && byte(1) >= 0x90;
+    if (overlong || surrogate || beyond) return 0;
+  }
+  return length;
+}
+
+// A message may quote what a client sent; protobuf's strings are UTF-8 only.
+std::string ToUtf8(std::string_view text) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const size_t length = CharacterLength(text);
+    if (length == 0) {
+      out.push_back('?');
+    } else {
+      out.append(text.substr(0, length));
+    }
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return out;
+}
+
 }  // namespace
 
 absl::Status Error(absl::StatusCode code, v1::ErrorReason reason, std::string_view message,
@@ -131,7 +169,7 @@ grpc::Status ToGrpc(const absl::Status& status) {
   }
   google::rpc::Status wire;
   wire.set_code(static_cast<int>(labelled.code()));
-  wire.set_message(Cut(StdView(labelled.message()), kMaxMessageLength));
+  wire.set_message(ToUtf8(Cut(StdView(labelled.message()), kMaxMessageLength)));
   // ErrorInfo is what clients branch on: it goes in first, so that it is not
   // the one left out.
   size_t length = wire.message().size();

@@ -54,7 +54,8 @@ std::optional<absl::Duration> RetryDelayOf(const absl::Status& status);
 // INVALID_FIELD, ResourceExhausted OVERLOADED; Cancelled, DeadlineExceeded and
 // Unimplemented get none, they are the caller's own doing; whatever remains is
 // INTERNAL_BUG. The message is cut at 1 KiB and all details at 4 KiB: they
-// travel in one header, and peers refuse headers of more than 8 KiB.
+// travel in one header, and peers refuse headers of more than 8 KiB. What is not
+// UTF-8 in the message becomes "?".
 grpc::Status ToGrpc(const absl::Status& status);
 
 // From the wire. Details that cannot be parsed are dropped, the code and the

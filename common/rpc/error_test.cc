@@ -119,5 +119,16 @@ TEST(ErrorTest, ANegativeDelayIsNoDelay) {
             absl::ZeroDuration());
 }
 
+TEST(ErrorTest, AMessageThatQuotesBytesIsUtf8OnTheWire) {
+  const auto sent = [](const std::string& message) {
+    return std::string(FromGrpc(ToGrpc(absl::InvalidArgumentError(message))).message());
+  };
+  EXPECT_EQ(sent("plain, \u00e9, \u20ac, \U0001f600"), "plain, \u00e9, \u20ac, \U0001f600");
+  EXPECT_EQ(sent("a\xff"
+                 "b\xc3"),
+            "a?b?");
+  EXPECT_EQ(sent("\xc0\x80 \xed\xa0\x80 \xf4\x90\x80\x80 \xe2\x82"), "?? ??? ???? ??");
+}
+
 }  // namespace
 }  // namespace weir::rpc

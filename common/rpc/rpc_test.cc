@@ -21,6 +21,9 @@
 #include "common/rpc/server.h"
 #include "common/rpc/stream_client.h"
 #include "common/testing/status_matchers.h"
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "grpc/reflection/v1/reflection.grpc.pb.h"
+#include "grpc/reflection/v1alpha/reflection.grpc.pb.h"
 #include "weir/v1/ingest_service.grpc.pb.h"
 
 namespace weir::rpc {
@@ -105,7 +108,10 @@ class TestServer {
  public:
   explicit TestServer(Script script = {}, RawStreamOptions stream_options = {},
                       std::string address = "127.0.0.1:0")
-      : script_(std::move(script)), server_({.listen_addresses = {std::move(address)}}) {
+      : script_(std::move(script)),
+        server_({.listen_addresses = {std::move(address)}, .health = [this] {
+                   return healthy_ ? absl::OkStatus() : absl::UnavailableError("not now");
+                 }}) {
     server_.AddService(&service_, "weir.v1.IngestService");
     loop_ = &server_.AddRawStream(
         stream_options, [this](auto... arguments) { service_.RequestStreamBatches(arguments...); },
@@ -118,6 +124,7 @@ class TestServer {
   std::string address() const { return StrCat("127.0.0.1:", server_.port()); }
   Server& server() { return server_; }
   EventLoop& loop() { return *loop_; }
+  void set_healthy(bool healthy) { healthy_ = healthy; }
 
   bool AwaitClosed(int count) {
     return watch_.Await([&] { return closed_ == count; });
@@ -170,6 +177,7 @@ class TestServer {
   };
 
   const Script script_;
+  std::atomic<bool> healthy_{true};
   Service service_;
   Watch watch_;
   int opened_ = 0;
@@ -683,20 +691,172 @@ TEST(RpcTest, CallbackMethodsHealthAndReflectionShareThePort) {
   // HealthCheckRequest{service: "..."} -> HealthCheckResponse{status: SERVING = 1}.
   const std::string name = "weir.v1.IngestService";
   const std::string health = std::string("\x0a") + static_cast<char>(name.size()) + name;
+  const auto await_health = [&](const std::string& service, const std::string& wanted) {
+    const absl::Time deadline = Soon();
+    std::string answer;
+    do {
+      answer = call("/grpc.health.v1.Health/Check", service, false);
+    } while (answer != wanted && Clock::System().Now() < deadline);
+    EXPECT_EQ(answer, wanted);
+  };
   EXPECT_EQ(call("/grpc.health.v1.Health/Check", health, false), "\x08\x01");
   EXPECT_EQ(call("/grpc.health.v1.Health/Check", "", false), "\x08\x01");
-  server.server().SetServing(name, false);
-  EXPECT_EQ(call("/grpc.health.v1.Health/Check", health, false), "\x08\x02");
+  server.set_healthy(false);
+  await_health(health, "\x08\x02");
+  await_health("", "\x08\x02");
+  server.set_healthy(true);
+  await_health(health, "\x08\x01");
+  await_health("", "\x08\x01");
   // ServerReflectionRequest{list_services: ""}.
-  EXPECT_THAT(call("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-                   std::string("\x3a\x00", 2), true),
-              HasSubstr(name));
+  for (const char* version : {"v1", "v1alpha"}) {
+    EXPECT_THAT(call(StrCat("/grpc.reflection.", version, ".ServerReflection/ServerReflectionInfo"),
+                     std::string("\x3a\x00", 2), true),
+                HasSubstr(name));
+  }
   server.server().Drain();
   EXPECT_EQ(call("/grpc.health.v1.Health/Check", "", false), "\x08\x02");
   queue.Shutdown();
   void* tag;
   bool ok;
   EXPECT_FALSE(queue.Next(&tag, &ok));
+}
+
+TEST(RpcTest, AServerThatIsNotHealthyYetSaysSoFromTheStart) {
+  TestServer server;
+  server.set_healthy(false);
+  ASSERT_THAT(server.Start(), IsOk());
+  grpc::GenericStub generic(
+      grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
+  grpc::CompletionQueue queue;
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(Soon()));
+  auto call = generic.PrepareUnaryCall(&context, "/grpc.health.v1.Health/Check", Bytes(""), &queue);
+  call->StartCall();
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->Finish(&response, &status, nullptr);
+  void* tag;
+  bool ok;
+  ASSERT_TRUE(queue.Next(&tag, &ok));
+  EXPECT_TRUE(status.ok());
+  EXPECT_EQ(Text(response), "\x08\x02");
+}
+
+// Of a gzip client, whose messages are compressed.
+std::unique_ptr<grpc::ClientContext> GzipContext() {
+  auto context = std::make_unique<grpc::ClientContext>();
+  context->set_compression_algorithm(GRPC_COMPRESS_GZIP);
+  context->set_deadline(absl::ToChronoTime(Soon()));
+  return context;
+}
+
+TEST(RpcTest, HealthIsAskedWithGzip) {
+  TestServer server;
+  ASSERT_THAT(server.Start(), IsOk());
+  const auto stub = grpc::health::v1::Health::NewStub(
+      grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
+  const auto check = [&](const std::string& service) {
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    grpc::health::v1::HealthCheckResponse response;
+    const grpc::Status status = stub->Check(GzipContext().get(), request, &response);
+    EXPECT_EQ(status.ok(), response.status() == grpc::health::v1::HealthCheckResponse::SERVING);
+    return FromGrpc(status);
+  };
+  EXPECT_THAT(check("weir.v1.IngestService"), IsOk());
+  EXPECT_THAT(check(""), IsOk());
+  EXPECT_THAT(check(std::string(1000, 'x')), StatusIs(absl::StatusCode::kNotFound));
+  const absl::Status bomb = check(std::string(64 << 20, 'x'));
+  EXPECT_THAT(bomb, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_EQ(ReasonOf(bomb), v1::MESSAGE_TOO_LARGE);
+}
+
+TEST(RpcTest, AWatchIsToldTheStatusAtOnceAfterEveryChangeAndAtTheEnd) {
+  using grpc::health::v1::HealthCheckResponse;
+  TestServer server;
+  ASSERT_THAT(server.Start(), IsOk());
+  const auto stub = grpc::health::v1::Health::NewStub(
+      grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
+  struct Call {
+    std::unique_ptr<grpc::ClientContext> context = GzipContext();
+    std::unique_ptr<grpc::ClientReader<HealthCheckResponse>> reader;
+    HealthCheckResponse::ServingStatus Read() {
+      HealthCheckResponse response;
+      EXPECT_TRUE(reader->Read(&response));
+      return response.status();
+    }
+  };
+  const auto watch = [&](const std::string& service) {
+    Call call;
+    grpc::health::v1::HealthCheckRequest request;
+    request.set_service(service);
+    call.reader = stub->Watch(call.context.get(), request);
+    return call;
+  };
+  Call known = watch("weir.v1.IngestService");
+  Call whole = watch("");
+  Call unknown = watch(std::string(1000, 'x'));
+  EXPECT_EQ(unknown.Read(), HealthCheckResponse::SERVICE_UNKNOWN);
+  EXPECT_EQ(known.Read(), HealthCheckResponse::SERVING);
+  EXPECT_EQ(whole.Read(), HealthCheckResponse::SERVING);
+  server.set_healthy(false);
+  EXPECT_EQ(known.Read(), HealthCheckResponse::NOT_SERVING);
+  EXPECT_EQ(whole.Read(), HealthCheckResponse::NOT_SERVING);
+  server.set_healthy(true);
+  EXPECT_EQ(known.Read(), HealthCheckResponse::SERVING);
+  known.context->TryCancel();
+  HealthCheckResponse none;
+  EXPECT_FALSE(known.reader->Read(&none));
+  EXPECT_EQ(known.reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(whole.Read(), HealthCheckResponse::SERVING);
+  const absl::Time start = Clock::System().Now();
+  server.server().Shutdown(start + absl::Minutes(5));
+  EXPECT_LT(Clock::System().Now(), start + absl::Minutes(1));
+  EXPECT_EQ(whole.Read(), HealthCheckResponse::NOT_SERVING);
+  for (Call* call : {&whole, &unknown}) {
+    EXPECT_FALSE(call->reader->Read(&none));
+    EXPECT_EQ(ReasonOf(FromGrpc(call->reader->Finish())), v1::SHUTTING_DOWN);
+  }
+}
+
+template <typename Version, typename Request, typename Response>
+void AskWithGzip() {
+  TestServer server;
+  ASSERT_THAT(server.Start(), IsOk());
+  const auto stub =
+      Version::NewStub(grpc::CreateChannel(server.address(), grpc::InsecureChannelCredentials()));
+  const auto context = GzipContext();
+  const auto stream = stub->ServerReflectionInfo(context.get());
+  Request request;
+  request.set_file_containing_symbol("weir.v1.IngestService");
+  request.set_host(std::string(1000, 'x'));
+  Response response;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(stream->Write(request));
+    ASSERT_TRUE(stream->Read(&response));
+    EXPECT_GT(response.file_descriptor_response().file_descriptor_proto_size(), 1);
+    EXPECT_EQ(response.original_request().host(), request.host());
+  }
+  const auto large_context = GzipContext();
+  const auto large = stub->ServerReflectionInfo(large_context.get());
+  request.set_host(std::string(64 << 20, 'x'));
+  ASSERT_TRUE(large->Write(request));
+  EXPECT_FALSE(large->Read(&response));
+  EXPECT_EQ(ReasonOf(FromGrpc(large->Finish())), v1::MESSAGE_TOO_LARGE);
+  // A client that leaves its stream open does not hold up the end.
+  const absl::Time start = Clock::System().Now();
+  server.server().Shutdown(start + absl::Minutes(5));
+  EXPECT_LT(Clock::System().Now(), start + absl::Minutes(1));
+  EXPECT_FALSE(stream->Read(&response));
+  EXPECT_EQ(ReasonOf(FromGrpc(stream->Finish())), v1::SHUTTING_DOWN);
+}
+
+TEST(RpcTest, ReflectionIsAskedWithGzip) {
+  namespace v1 = grpc::reflection::v1;
+  namespace v1alpha = grpc::reflection::v1alpha;
+  AskWithGzip<v1::ServerReflection, v1::ServerReflectionRequest, v1::ServerReflectionResponse>();
+  AskWithGzip<v1alpha::ServerReflection, v1alpha::ServerReflectionRequest,
+              v1alpha::ServerReflectionResponse>();
 }
 
 TEST(RpcTest, ATakenPortIsAnErrorThatNamesIt) {

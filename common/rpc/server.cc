@@ -1,8 +1,6 @@
 #include "common/rpc/server.h"
 
 #include <arpa/inet.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <netdb.h>
@@ -13,24 +11,22 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <mutex>
 #include <string_view>
 
 #include "absl/strings/numbers.h"
 #include "common/base/check.h"
+#include "common/base/clock.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/rpc/error.h"
+#include "common/rpc/health_service.h"
 #include "common/rpc/raw_stream_method.h"
-#include "grpc/health/v1/health.pb.h"
+#include "common/rpc/reflection_service.h"
 
 namespace weir::rpc {
 namespace {
 
-struct HostPort {
-  std::string host;  // without brackets
-  std::string port;
-};
+constexpr absl::Duration kHealthInterval = absl::Milliseconds(100);
 
 bool Unix(std::string_view address) { return address.starts_with("unix:"); }
 
@@ -38,49 +34,6 @@ std::string UnixPath(std::string_view address) {
   address.remove_prefix(sizeof "unix:" - 1);
   if (address.starts_with("//")) address.remove_prefix(2);
   return std::string(address);
-}
-
-absl::StatusOr<HostPort> SplitAddress(const std::string& address) {
-  const auto invalid = [&](std::string_view why) {
-    return absl::InvalidArgumentError(StrCat("listen address \"", address, "\": ", why,
-                                             "; write HOST:PORT, [IPV6]:PORT or unix:PATH"));
-  };
-  const size_t colon = address.rfind(':');
-  if (colon == std::string::npos) return invalid("it has no port");
-  HostPort result{address.substr(0, colon), address.substr(colon + 1)};
-  int port;
-  if (!absl::SimpleAtoi(result.port, &port) || port < 0 || port > 65535) {
-    return invalid("the port is not a number from 0 to 65535");
-  }
-  if (result.host.starts_with('[') && result.host.ends_with(']')) {
-    result.host = result.host.substr(1, result.host.size() - 2);
-  } else if (result.host.find(':') != std::string::npos) {
-    return invalid("an IPv6 address needs brackets");
-  }
-  if (result.host.empty()) return invalid("it has no host");
-  return result;
-}
-
-absl::Status CheckAddress(const std::string& address, bool insecure) {
-  if (Unix(address)) {
-    const std::string path = UnixPath(address);
-    if (path.empty() || path.size() >= sizeof(sockaddr_un::sun_path)) {
-      return absl::InvalidArgumentError(StrCat("listen address \"", address,
-                                               "\": a socket's path has 1 to ",
-                                               sizeof(sockaddr_un::sun_path) - 1, " bytes"));
-    }
-    return absl::OkStatus();
-  }
-  const absl::StatusOr<HostPort> parts = SplitAddress(address);
-  if (!parts.ok()) return parts.status();
-  if (!insecure && !Loopback(address)) {
-    return absl::InvalidArgumentError(StrCat(
-        "listen address \"", address,
-        "\" can be reached from other machines, and this release has no TLS: anyone who reaches "
-        "it could read and write. Listen on 127.0.0.1, or set `insecure: true` (flag --insecure) "
-        "where the network is trusted"));
-  }
-  return absl::OkStatus();
 }
 
 // Why `address` cannot be bound, or nothing: gRPC says only that it could not.
@@ -131,6 +84,49 @@ int Milliseconds(absl::Duration duration) {
 
 }  // namespace
 
+absl::StatusOr<HostPort> SplitAddress(const std::string& address) {
+  const auto invalid = [&](std::string_view why) {
+    return absl::InvalidArgumentError(StrCat("listen address \"", address, "\": ", why,
+                                             "; write HOST:PORT, [IPV6]:PORT or unix:PATH"));
+  };
+  const size_t colon = address.rfind(':');
+  if (colon == std::string::npos) return invalid("it has no port");
+  HostPort result{address.substr(0, colon), address.substr(colon + 1)};
+  int port;
+  if (!absl::SimpleAtoi(result.port, &port) || port < 0 || port > 65535) {
+    return invalid("the port is not a number from 0 to 65535");
+  }
+  if (result.host.starts_with('[') && result.host.ends_with(']')) {
+    result.host = result.host.substr(1, result.host.size() - 2);
+  } else if (result.host.find(':') != std::string::npos) {
+    return invalid("an IPv6 address needs brackets");
+  }
+  if (result.host.empty()) return invalid("it has no host");
+  return result;
+}
+
+absl::Status CheckListenAddress(const std::string& address, bool insecure) {
+  if (Unix(address)) {
+    const std::string path = UnixPath(address);
+    if (path.empty() || path.size() >= sizeof(sockaddr_un::sun_path)) {
+      return absl::InvalidArgumentError(StrCat("listen address \"", address,
+                                               "\": a socket's path has 1 to ",
+                                               sizeof(sockaddr_un::sun_path) - 1, " bytes"));
+    }
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<HostPort> parts = SplitAddress(address);
+  if (!parts.ok()) return parts.status();
+  if (!insecure && !Loopback(address)) {
+    return absl::InvalidArgumentError(StrCat(
+        "listen address \"", address,
+        "\" can be reached from other machines, and this release has no TLS: anyone who reaches "
+        "it could read and write. Listen on 127.0.0.1, or set `insecure: true` (flag --insecure) "
+        "where the network is trusted"));
+  }
+  return absl::OkStatus();
+}
+
 bool Loopback(const std::string& address) {
   if (Unix(address)) return true;
   const absl::StatusOr<HostPort> parts = SplitAddress(address);
@@ -140,15 +136,13 @@ bool Loopback(const std::string& address) {
   return ::inet_pton(AF_INET, parts->host.c_str(), &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
 }
 
-Server::Server(ServerOptions options) : options_(std::move(options)) {
-  // Both are gRPC's process-wide switches, and must be thrown before any server is built.
-  static std::once_flag once;
-  std::call_once(once, [] {
-    grpc::EnableDefaultHealthCheckService(true);
-    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-    // Reflection describes what is linked, and nothing else refers to this file.
-    google::protobuf::LinkMessageReflection<grpc::health::v1::HealthCheckRequest>();
-  });
+Server::Server(ServerOptions options)
+    : options_(std::move(options)),
+      health_(std::make_unique<HealthService>()),
+      reflection_(std::make_unique<ReflectionService>()) {
+  builder_.RegisterService(health_.get());
+  reflection_->Add(std::string(grpc::health::v1::Health::service_full_name()));
+  reflection_->Register(&builder_);
 }
 
 Server::~Server() { Shutdown(absl::InfinitePast()); }
@@ -156,7 +150,8 @@ Server::~Server() { Shutdown(absl::InfinitePast()); }
 void Server::AddService(grpc::Service* service, std::string name) {
   WEIR_CHECK(server_ == nullptr);
   builder_.RegisterService(service);
-  services_.emplace_back(service, std::move(name));
+  reflection_->Add(name);
+  health_->Add(std::move(name));
 }
 
 EventLoop& Server::AddRawStream(RawStreamOptions options, RequestStream request,
@@ -171,11 +166,12 @@ EventLoop& Server::AddRawStream(RawStreamOptions options, RequestStream request,
 
 absl::Status Server::Start() {
   WEIR_CHECK(server_ == nullptr && !shut_down_);
+  WEIR_CHECK(options_.health == nullptr || !methods_.empty());
   if (options_.listen_addresses.empty()) {
     return absl::InvalidArgumentError("no address to listen on");
   }
   for (const std::string& address : options_.listen_addresses) {
-    WEIR_RETURN_IF_ERROR(CheckAddress(address, options_.insecure));
+    WEIR_RETURN_IF_ERROR(CheckListenAddress(address, options_.insecure));
     // Asked first, because gRPC's own failure is a page of log.
     if (!Unix(address)) WEIR_RETURN_IF_ERROR(CannotListen(address, BindError(address)));
   }
@@ -190,10 +186,6 @@ absl::Status Server::Start() {
   grpc::ResourceQuota quota("weir");
   quota.Resize(static_cast<size_t>(options_.resource_quota_bytes));
   builder_.SetResourceQuota(quota);
-  // Only reflection is synchronous.
-  builder_.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder_.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder_.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
   // With SO_REUSEPORT a second server could take the same port, and half of
   // the connections, in silence.
   builder_.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
@@ -227,9 +219,17 @@ absl::Status Server::Start() {
     }
     return absl::InternalError("the gRPC server could not be built");
   }
+  health_->Announce(options_.health == nullptr || options_.health().ok());
   for (auto& method : methods_) method->Start();
-  for (const auto& [service, name] : services_) SetServing(name, true);
+  if (options_.health != nullptr) methods_.front()->first_loop().Post([this] { WatchHealth(); });
   return absl::OkStatus();
+}
+
+void Server::WatchHealth() {
+  health_->Announce(options_.health().ok());
+  // Refused once the loop stops, and that is the end of it.
+  methods_.front()->first_loop().PostAt(Clock::System().Now() + kHealthInterval,
+                                        [this] { WatchHealth(); });
 }
 
 int Server::port(size_t i) const {
@@ -242,19 +242,13 @@ std::string Server::address(size_t i) const {
   return Unix(listen) ? listen : StrCat(listen.substr(0, listen.rfind(':')), ":", port(i));
 }
 
-void Server::SetServing(const std::string& name, bool serving) {
-  if (server_ == nullptr) return;
-  server_->GetHealthCheckService()->SetServingStatus(name, serving);
-}
-
 void Server::Drain() {
   {
     MutexLock lock(&mu_);
     if (std::exchange(draining_, true)) return;
   }
   for (auto& method : methods_) method->Drain();
-  // For good: later SetServing calls change nothing.
-  if (server_ != nullptr) server_->GetHealthCheckService()->Shutdown();
+  health_->Drain();
 }
 
 void Server::Shutdown(absl::Time deadline) {
@@ -262,6 +256,8 @@ void Server::Shutdown(absl::Time deadline) {
   Drain();
   const grpc::Status status = ToGrpc(ShuttingDown());
   for (auto& method : methods_) method->FinishAll(status);
+  health_->End(status);
+  reflection_->End(status);
   // Closes the listeners, waits for what is in progress, and cancels it at the deadline.
   if (server_ != nullptr) server_->Shutdown(absl::ToChronoTime(deadline));
   for (auto& method : methods_) method->Join();

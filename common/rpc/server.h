@@ -8,20 +8,21 @@
 //   ... server.port(0) ...
 //   server.Shutdown(deadline);
 //
-// Thread safety: owned by one thread, except SetServing and Drain, which are
-// thread-safe.
+// Thread safety: owned by one thread, except Drain, which is thread-safe.
 #pragma once
 
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/base/mutex.h"
 #include "common/rpc/buffer.h"
@@ -49,9 +50,15 @@ struct ServerOptions {
   // Connections older than this are asked to come again, which rebalances them
   // after a scale-out. Their open streams have 10 s to end.
   absl::Duration max_connection_age = absl::InfiniteDuration();
+  // OK, or why this server should get no traffic: what grpc.health.v1 says of the
+  // server as a whole and of each service. Asked by Start, and from then on every
+  // 100 ms on the first loop; must not block. Null is always OK.
+  std::function<absl::Status()> health = nullptr;
 };
 
+class HealthService;
 class RawStreamMethod;
+class ReflectionService;
 
 class Server {
  public:
@@ -61,9 +68,10 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Serves `service`, which outlives this server, and announces `name`
-  // ("weir.v1.IngestService", the generated service_full_name()) as healthy
-  // from Start on. Unary methods use the callback API.
+  // Serves `service`, which outlives this server; health and reflection know it
+  // as `name` ("weir.v1.IngestService", the generated service_full_name()). Its
+  // methods are raw, because messages come as the client compressed them: unary
+  // ones use the callback API (unary.h), hot streams AddRawStream.
   // REQUIRES: before Start.
   void AddService(grpc::Service* service, std::string name);
 
@@ -74,7 +82,7 @@ class Server {
   EventLoop& AddRawStream(RawStreamOptions options, RequestStream request,
                           StreamHandlerFactory factory);
 
-  // Binds and serves.
+  // Binds and serves. REQUIRES: a raw stream where options have a health.
   // Errors: InvalidArgument  an address that cannot be parsed, or is not
   //                          loopback without `insecure`
   //         FailedPrecondition  an address that cannot be bound, with the
@@ -88,25 +96,25 @@ class Server {
   // REQUIRES: Start succeeded.
   std::string address(size_t i = 0) const;
 
-  // What health says of `name`; "" is the server as a whole.
-  void SetServing(const std::string& name, bool serving);
-
   // Health says NOT_SERVING and new raw streams are refused with UNAVAILABLE,
   // SHUTTING_DOWN; what is open goes on. Idempotent.
   void Drain();
 
-  // Drains; ends every open raw stream with UNAVAILABLE, SHUTTING_DOWN, after
+  // Drains; ends every open stream with UNAVAILABLE, SHUTTING_DOWN, after
   // what it has queued; waits for calls in progress until `deadline` and then
   // cancels them; joins every loop. Returns soon after the deadline at the latest. Idempotent.
   // REQUIRES: not on a loop of this server.
   void Shutdown(absl::Time deadline);
 
  private:
+  void WatchHealth();
+
   // Constant after construction.
   const ServerOptions options_;
 
   grpc::ServerBuilder builder_;
-  std::vector<std::pair<grpc::Service*, std::string>> services_;
+  std::unique_ptr<HealthService> health_;
+  std::unique_ptr<ReflectionService> reflection_;
   std::vector<std::unique_ptr<RawStreamMethod>> methods_;
   std::vector<int> ports_;
   std::unique_ptr<grpc::Server> server_;
@@ -119,5 +127,19 @@ class Server {
 // Whether `address` cannot be reached from another machine: a unix socket,
 // localhost, 127.0.0.0/8 or [::1].
 bool Loopback(const std::string& address);
+
+struct HostPort {
+  std::string host;  // without brackets
+  std::string port;
+};
+
+// "127.0.0.1:4317" or "[::1]:4317", taken apart.
+// Errors: InvalidArgument.
+absl::StatusOr<HostPort> SplitAddress(const std::string& address);
+
+// Whether we may listen there: no address that other machines can reach without
+// `insecure`. Every port of ours that is not for machines that watch us has this rule.
+// Errors: InvalidArgument.
+absl::Status CheckListenAddress(const std::string& address, bool insecure);
 
 }  // namespace weir::rpc

@@ -15,6 +15,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/bytes.h"
@@ -24,7 +25,12 @@
 namespace weir {
 namespace {
 
+// Version 2 has the error of coarse values after the zeros; version 1, which says
+// that there are none, is what is written then.
 constexpr char kVersion = 1;
+constexpr char kVersionWithError = 2;
+constexpr double kErrorUnit = 1e-6;
+constexpr uint32_t kLargestError = 1'000'000;
 
 constexpr int kFractionBits = 52;
 constexpr uint64_t kFractionMask = (uint64_t{1} << kFractionBits) - 1;
@@ -88,11 +94,9 @@ int ShiftToMerge(const Buckets& own, const Buckets& other, Buckets::Shifts shift
                      .end = std::max((a.end - 1) >> shifts.own, (b.end - 1) >> shifts.other) + 1});
 }
 
-int64_t Sum(int64_t a, int64_t b) {
-  int64_t sum = 0;
-  WEIR_CHECK_MSG(!__builtin_add_overflow(a, b, &sum), "a sketch holds at most 2^63 - 1 values");
-  return sum;
-}
+// (b - 1) / (b + 1) with b = 2^(2^-scale) is the tanh of half its logarithm,
+// which keeps its digits where b - 1 would lose them.
+double ErrorOfScale(int scale) { return std::tanh(std::ldexp(std::log(2.0) / 2, -scale)); }
 
 size_t VarintSize(uint64_t value) { return (std::bit_width(value | 1) + 6) / 7; }
 
@@ -188,7 +192,9 @@ class SketchReader {
 void Sketch::Add(double value, int64_t count) {
   const uint64_t bits = std::bit_cast<uint64_t>(value);
   WEIR_CHECK((bits >> kFractionBits & 0x7ff) != 0x7ff && count > 0);
-  count_ = Sum(count_, count);
+  int64_t sum = 0;
+  if (__builtin_add_overflow(count_, count, &sum)) return;  // left out
+  count_ = sum;
   if (value == 0) {
     zero_count_ += count;
     return;
@@ -199,6 +205,84 @@ void Sketch::Add(double value, int64_t count) {
   if (shift >= 0 && buckets.TryAdd(index >> shift, count)) [[likely]]
     return;
   AddSlowly(&buckets, index, count);
+}
+
+void Sketch::AddCoarse(double value, int64_t count, double relative_error) {
+  WEIR_CHECK(relative_error >= 0 && relative_error <= 1);
+  Add(value, count);
+  const auto error = static_cast<uint32_t>(std::ceil(relative_error / kErrorUnit));
+  coarse_error_ = std::max(coarse_error_, std::min(error, kLargestError));
+}
+
+namespace {
+
+// The buckets of one side, shifted by `shift`, or nothing when they are empty.
+// REQUIRES: they then fit.
+Buckets BucketsOf(const Sketch::Side& side, int shift) {
+  size_t first = 0;
+  size_t end = side.counts.size();
+  while (first < end && side.counts[first] == 0) ++first;
+  while (end > first && side.counts[end - 1] == 0) --end;
+  if (first == end) return {};
+  const auto index = [&](size_t i) {
+    return static_cast<int>((side.begin + static_cast<int64_t>(i)) >> shift);
+  };
+  const int begin = index(first);
+  std::vector<uint64_t> counts(static_cast<size_t>(index(end - 1) - begin) + 1, 0);
+  for (size_t i = first; i < end; ++i)
+    counts[static_cast<size_t>(index(i) - begin)] += static_cast<uint64_t>(side.counts[i]);
+  return Buckets(begin, counts);
+}
+
+// Adds the counts to `*total` and widens `*range` to the buckets that have any.
+absl::Status TakeSide(int scale, const Sketch::Side& side, int64_t* total, Buckets::Range* range) {
+  const Buckets::Range possible = PossibleIndexes(scale);
+  bool any = range->size() > 0;
+  for (size_t i = 0; i < side.counts.size(); ++i) {
+    const int64_t count = side.counts[i];
+    if (count < 0) return absl::InvalidArgumentError(absl::StrCat("a bucket with count ", count));
+    if (count == 0) continue;
+    const int64_t index = side.begin + static_cast<int64_t>(i);
+    if (index < possible.begin || index >= possible.end) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("bucket ", index, " at scale ", scale, ", where no double lies"));
+    }
+    if (__builtin_add_overflow(*total, count, total)) {
+      return absl::InvalidArgumentError("counts that add up to 2^63 and more");
+    }
+    range->begin = any ? std::min(range->begin, static_cast<int>(index)) : static_cast<int>(index);
+    range->end =
+        any ? std::max(range->end, static_cast<int>(index) + 1) : static_cast<int>(index) + 1;
+    any = true;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Sketch> Sketch::FromBuckets(int scale, int64_t zero_count, Side positive,
+                                           Side negative) {
+  if (scale < kMinScale || scale > kMaxScale) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("scale ", scale, "; allowed are ", kMinScale, " to ", kMaxScale));
+  }
+  if (zero_count < 0)
+    return absl::InvalidArgumentError(absl::StrCat("a zero count of ", zero_count));
+  Sketch sketch;
+  sketch.count_ = zero_count;
+  sketch.zero_count_ = zero_count;
+  // Each sign by itself: their indexes are not of the same values.
+  Buckets::Range positive_range;
+  Buckets::Range negative_range;
+  WEIR_RETURN_IF_ERROR(TakeSide(scale, positive, &sketch.count_, &positive_range));
+  WEIR_RETURN_IF_ERROR(TakeSide(scale, negative, &sketch.count_, &negative_range));
+  int shift = 0;
+  if (positive_range.size() > 0) shift = std::max(shift, ShiftToFit(positive_range));
+  if (negative_range.size() > 0) shift = std::max(shift, ShiftToFit(negative_range));
+  sketch.positive_ = BucketsOf(positive, shift);
+  sketch.negative_ = BucketsOf(negative, shift);
+  if (sketch.has_buckets()) sketch.scale_ = scale - shift;
+  return sketch;
 }
 
 void Sketch::AddSlowly(Buckets* buckets, int index, int64_t count) {
@@ -222,8 +306,11 @@ void Sketch::Downscale(int shift) {
 }
 
 void Sketch::Merge(const Sketch& other) {
-  count_ = Sum(count_, other.count_);
+  int64_t count = 0;
+  if (__builtin_add_overflow(count_, other.count_, &count)) return;  // left out
+  count_ = count;
   zero_count_ += other.zero_count_;
+  coarse_error_ = std::max(coarse_error_, other.coarse_error_);
   if (!other.has_buckets()) return;
   const int own_scale = has_buckets() ? scale_ : other.scale_;
   const int scale = std::min(own_scale, other.scale_);
@@ -275,16 +362,34 @@ double Sketch::Quantile(double q) const {
   return MiddleOf(range.begin + i);
 }
 
+void Sketch::ForEach(absl::FunctionRef<void(double value, int64_t count)> visit) const {
+  Buckets::Counts counts;
+  if (!negative_.empty()) {
+    const Buckets::Range range = negative_.CopyTo(&counts);
+    for (int i = range.size() - 1; i >= 0; --i) {
+      if (counts[i] > 0) visit(-MiddleOf(range.begin + i), static_cast<int64_t>(counts[i]));
+    }
+  }
+  if (zero_count_ > 0) visit(0, zero_count_);
+  if (positive_.empty()) return;
+  const Buckets::Range range = positive_.CopyTo(&counts);
+  for (int i = 0; i < range.size(); ++i) {
+    if (counts[i] > 0) visit(MiddleOf(range.begin + i), static_cast<int64_t>(counts[i]));
+  }
+}
+
 double Sketch::RelativeError() const {
-  // (b - 1) / (b + 1) with b = 2^(2^-scale) is the tanh of half its logarithm,
-  // which keeps its digits where b - 1 would lose them.
-  return std::tanh(std::ldexp(std::log(2.0) / 2, -scale_));
+  const double grid = ErrorOfScale(scale_);
+  if (coarse_error_ == 0) return grid;
+  // A coarse value was besides moved to the middle of its bucket.
+  return std::min((1 + coarse_error_ * kErrorUnit) * (1 + grid) - 1, 1.0);
 }
 
 void Sketch::AppendTo(std::string* out) const {
-  out->push_back(kVersion);
+  out->push_back(coarse_error_ == 0 ? kVersion : kVersionWithError);
   AppendVarint(ZigZag(scale_), out);
   AppendVarint(zero_count_, out);
+  if (coarse_error_ != 0) AppendVarint(coarse_error_, out);
   AppendBuckets(positive_, out);
   AppendBuckets(negative_, out);
 }
@@ -292,11 +397,15 @@ void Sketch::AppendTo(std::string* out) const {
 absl::StatusOr<Sketch> Sketch::Parse(std::string_view bytes) {
   SketchReader reader(bytes);
   const uint8_t version = reader.Version();
-  if (version != kVersion) {
+  if (version != kVersion && version != kVersionWithError) {
     return absl::DataLossError(absl::StrCat("sketch: unknown version ", version));
   }
   const int64_t scale = UnZigZag(reader.Varint());
   const uint64_t zero_count = reader.Varint();
+  const uint64_t error = version == kVersionWithError ? reader.Varint() : 0;
+  if (error > kLargestError || (version == kVersionWithError && error == 0)) {
+    return absl::DataLossError("sketch: impossible error");
+  }
   if (scale < kMinScale || scale > kMaxScale) {
     return absl::DataLossError(absl::StrCat("sketch: impossible scale ", scale));
   }
@@ -304,6 +413,7 @@ absl::StatusOr<Sketch> Sketch::Parse(std::string_view bytes) {
     return absl::DataLossError("sketch: impossible count");
   }
   Sketch sketch;
+  sketch.coarse_error_ = static_cast<uint32_t>(error);
   sketch.scale_ = static_cast<int32_t>(scale);
   sketch.zero_count_ = static_cast<int64_t>(zero_count);
   sketch.count_ = sketch.zero_count_;

@@ -12,6 +12,9 @@
 // and the scale is the highest, up to that of every part, at which both signs fit
 // kMaxBuckets. Add is the merge of a sketch of one value at kInitialScale.
 //
+// A sketch holds at most 2^63 - 1 values: what would go beyond is left out, since
+// counts come from clients and one that lies must not do more harm than that.
+//
 // Invariants: count is the sum of all buckets and zeros; buckets of both signs
 // share one scale; -10 <= scale <= 20 (OTLP's range), and kInitialScale while
 // there are no buckets.
@@ -22,7 +25,9 @@
 #include <string>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "common/sketch/buckets.h"
 
 namespace weir {
@@ -36,11 +41,29 @@ class Sketch {
   // microsecond to twelve days.
   static constexpr int kMaxBuckets = Buckets::kMaxBuckets;
 
-  // REQUIRES: value is finite; count > 0; all counts together stay below 2^63.
+  // REQUIRES: value is finite; count > 0.
   void Add(double value, int64_t count = 1);
 
-  // REQUIRES: all counts together stay below 2^63.
+  // Adds `count` values of which `value` is known to be within a relative error;
+  // the largest such error stays with the sketch.
+  // REQUIRES: as Add; relative_error in [0, 1].
+  void AddCoarse(double value, int64_t count, double relative_error);
+
+  // One side of an exponential histogram: counts[0] is bucket `begin`'s.
+  struct Side {
+    int64_t begin = 0;
+    absl::Span<const int64_t> counts;  // none negative; zeros at the ends do no harm
+  };
+  // The sketch with these buckets, at `scale` or, where they span too many, below.
+  // Errors: InvalidArgument for a scale outside [kMinScale, kMaxScale], an index no
+  // double has, a negative count, or counts that add up to 2^63 and more.
+  static absl::StatusOr<Sketch> FromBuckets(int scale, int64_t zero_count, Side positive,
+                                            Side negative);
+
   void Merge(const Sketch& other);
+
+  // Visits what Quantile answers with, ascending: each bucket's middle, and zero.
+  void ForEach(absl::FunctionRef<void(double value, int64_t count)> visit) const;
 
   // The value of rank ceil(q * n), at least 1, among the n values in ascending
   // order, to within RelativeError(): the middle of its bucket, 2ab / (a + b) for
@@ -50,15 +73,17 @@ class Sketch {
   // values is the 7th. REQUIRES: count() > 0; q in [0, 1].
   double Quantile(double q) const;
 
-  // The largest relative error of a quantile at the current scale:
-  // (base - 1) / (base + 1).
+  // The largest relative error of a quantile: (base - 1) / (base + 1) at the
+  // current scale, on top of that of the coarsest value added. 1 says that nothing
+  // is known of how far off it is.
   double RelativeError() const;
 
   int64_t count() const { return count_; }
   int scale() const { return scale_; }
 
-  // docs/formats/sketch.md: a version byte, scale, zero count, then each sign's
-  // first index and counts as varints. Equal sketches give equal bytes.
+  // docs/formats/sketch.md: a version byte, scale, zero count, the error of coarse
+  // values if there are any, then each sign's first index and counts as varints.
+  // Equal sketches give equal bytes.
   void AppendTo(std::string* out) const;
   // Errors: DataLoss for anything AppendTo cannot have written (unknown version,
   // scale or index out of range, more than kMaxBuckets, counts that overflow,
@@ -83,6 +108,8 @@ class Sketch {
   int64_t count_ = 0;
   int64_t zero_count_ = 0;
   int32_t scale_ = kInitialScale;
+  // The relative error of the coarsest value, in millionths, rounded up.
+  uint32_t coarse_error_ = 0;
   Buckets positive_;
   Buckets negative_;
 };

@@ -77,6 +77,27 @@ absl::Status CheckPartial(const PartialRow& row, const TierTable& tiers) {
   return absl::OkStatus();
 }
 
+absl::Status CheckCumulatives(const Transaction& t, absl::FunctionRef<bool(int slot)> is_named) {
+  using Key = std::pair<int, std::pair<SeriesId, int64_t>>;
+  absl::flat_hash_set<Key> written;
+  written.reserve(t.cumulatives.size());
+  for (const CumulativeRow& row : t.cumulatives) {
+    if (!is_named(row.slot)) return Invalid(absl::StrCat("cumulative row of slot ", row.slot));
+    if (!written.insert({row.slot, {row.series_id, row.start_unix_nano}}).second) {
+      return Invalid(absl::StrCat("two cumulative rows of series ", row.series_id.ToHex(), " from ",
+                                  row.start_unix_nano));
+    }
+  }
+  for (const CumulativeKey& key : t.dropped_cumulatives) {
+    if (!is_named(key.slot)) return Invalid(absl::StrCat("cumulative row of slot ", key.slot));
+    if (written.contains({key.slot, {key.series_id, key.start_unix_nano}})) {
+      return Invalid(absl::StrCat("the cumulative row of series ", key.series_id.ToHex(), " from ",
+                                  key.start_unix_nano, " is written and dropped"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckTransaction(const Transaction& t, int slot_count, const TierTable& tiers) {
@@ -121,7 +142,7 @@ absl::Status CheckTransaction(const Transaction& t, int slot_count, const TierTa
     if (!is_named(row.slot)) return Invalid(absl::StrCat("partial of slot ", row.slot));
     WEIR_RETURN_IF_ERROR(CheckPartial(row, tiers));
   }
-  return absl::OkStatus();
+  return CheckCumulatives(t, is_named);
 }
 
 absl::StatusOr<std::vector<int>> CheckSlots(std::vector<int> slots, int slot_count) {

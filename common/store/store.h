@@ -1,5 +1,6 @@
 // Where the aggregator keeps what it has committed: slots, watermarks, tiers'
-// floors, series, and the partial rows of every bin.
+// floors, series, the partial rows of every bin, and the last point of every
+// cumulative series.
 //
 // One interface, three implementations: PostgreSQL and SQLite behind it, and a
 // MemoryStore in common/testing that is as careful as they are. One conformance
@@ -72,6 +73,22 @@ struct PartialRow {
   std::string_view sketch;  // Sketch::AppendTo, or empty; outlived by its owner
 };
 
+// The last cumulative point of a series that began at one start time: what the
+// next one's increase is computed from.
+struct CumulativeRow {
+  int slot = 0;
+  SeriesId series_id;
+  int64_t start_unix_nano = 0;  // 0: unknown; part of the key
+  int64_t time_unix_nano = 0;   // of the point
+  std::string_view point;       // common/point's bytes, opaque to the store; outlived by its owner
+};
+
+struct CumulativeKey {
+  int slot = 0;
+  SeriesId series_id;
+  int64_t start_unix_nano = 0;
+};
+
 // One transaction. Every part is optional; all of it happens or none.
 struct Transaction {
   struct SlotChange {
@@ -102,6 +119,10 @@ struct Transaction {
   std::vector<int64_t> floors;
   std::vector<SeriesRow> series;     // inserted where absent
   std::vector<PartialRow> partials;  // keyed by the new commit number of their slot
+  // Inserted or replaced, by (slot, series_id, start_unix_nano); keys distinct.
+  std::vector<CumulativeRow> cumulatives;
+  // Removed where present; none is in `cumulatives`.
+  std::vector<CumulativeKey> dropped_cumulatives;
 };
 
 enum class CommitResult {
@@ -153,6 +174,11 @@ class Snapshot {
   // the call only. Stops with `row`'s error when it returns one.
   virtual absl::Status ReadPartials(const PartialFilter& filter,
                                     absl::FunctionRef<absl::Status(const PartialRow& row)> row) = 0;
+  // Calls `row` for every cumulative row of the slot, ascending by series_id,
+  // then start; the row's view lives during the call only. Stops with `row`'s
+  // error when it returns one. InvalidArgument for a slot the store has not.
+  virtual absl::Status ReadCumulatives(
+      int slot, absl::FunctionRef<absl::Status(const CumulativeRow& row)> row) = 0;
 };
 
 // Errors of every call: Unavailable (try again later: connection lost, database

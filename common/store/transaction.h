@@ -17,7 +17,8 @@ namespace weir::store {
 
 // Whether the rows are ones a store can hold, so that all stores refuse the
 // same: aligned bins from year 1 to 9999, finite samples, text that is UTF-8
-// without NUL, every slot named in `slots`, no change named twice.
+// without NUL, every slot named in `slots`, no change named twice (dropping a
+// cumulative row twice is dropping it once).
 //
 // Errors: InvalidArgument, naming the first offence.
 absl::Status CheckTransaction(const Transaction& transaction, int slot_count,

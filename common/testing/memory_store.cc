@@ -11,6 +11,8 @@ namespace weir::test {
 
 using store::Claimed;
 using store::CommitResult;
+using store::CumulativeKey;
+using store::CumulativeRow;
 using store::PartialFilter;
 using store::PartialRow;
 using store::SeriesFilter;
@@ -30,13 +32,12 @@ absl::Status ReplyLost() { return absl::UnavailableError("the reply was lost"); 
 // A transaction that outlives its caller: views point into memory of its own.
 struct MemoryStore::Ghost {
   explicit Ghost(const Transaction& t) : transaction(t) {
-    sketches.reserve(t.partials.size());
-    for (PartialRow& row : transaction.partials) {
-      row.sketch = sketches.emplace_back(row.sketch);
-    }
+    bytes.reserve(t.partials.size() + t.cumulatives.size());
+    for (PartialRow& row : transaction.partials) row.sketch = bytes.emplace_back(row.sketch);
+    for (CumulativeRow& row : transaction.cumulatives) row.point = bytes.emplace_back(row.point);
   }
   Transaction transaction;
-  std::vector<std::string> sketches;
+  std::vector<std::string> bytes;  // never grows past what was reserved: views point into it
 };
 
 class MemoryStore::MemorySnapshot : public store::Snapshot {
@@ -95,6 +96,20 @@ class MemoryStore::MemorySnapshot : public store::Snapshot {
     return absl::OkStatus();
   }
 
+  absl::Status ReadCumulatives(
+      int slot, absl::FunctionRef<absl::Status(const CumulativeRow& row)> visit) override {
+    const int slot_count = static_cast<int>(state_->slots.size());
+    WEIR_RETURN_IF_ERROR(store::CheckSlots({slot}, slot_count).status());
+    for (const auto& [key, stored] : state_->cumulatives[slot]) {
+      WEIR_RETURN_IF_ERROR(visit({.slot = slot,
+                                  .series_id = key.first,
+                                  .start_unix_nano = key.second,
+                                  .time_unix_nano = stored.time_unix_nano,
+                                  .point = stored.point}));
+    }
+    return absl::OkStatus();
+  }
+
  private:
   MemoryStore& store_;
   std::shared_ptr<const State> state_;
@@ -112,6 +127,7 @@ MemoryStore::MemoryStore(StoreOptions options)
     state_->slots.push_back(std::move(state));
   }
   state_->owners.resize(options_.slot_count);
+  state_->cumulatives.resize(options_.slot_count);
   for (int tier = 0; tier < tiers.size(); ++tier) {
     state_->floors.push_back(tiers.FloorSeconds(tier, options_.created_time));
   }
@@ -281,6 +297,13 @@ absl::StatusOr<CommitResult> MemoryStore::Apply(const Transaction& t, bool apart
     state.slots[change.slot].derived_until[change.tier] = change.new_until_seconds;
   }
   for (const SeriesRow& row : t.series) state.series.try_emplace({row.id, row.slot}, row);
+  for (const CumulativeRow& row : t.cumulatives) {
+    state.cumulatives[row.slot][{row.series_id, row.start_unix_nano}] = {
+        .time_unix_nano = row.time_unix_nano, .point = std::string(row.point)};
+  }
+  for (const CumulativeKey& key : t.dropped_cumulatives) {
+    state.cumulatives[key.slot].erase({key.series_id, key.start_unix_nano});
+  }
   if (!apart) WriteWatermarks(t);
   return CommitResult::kCommitted;
 }

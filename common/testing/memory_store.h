@@ -50,6 +50,11 @@ class MemoryStore : public store::Store {
     Aggregate aggregate;
     std::string sketch;
   };
+  // The last cumulative point of a series that began at one start time.
+  struct StoredCumulative {
+    int64_t time_unix_nano = 0;
+    std::string point;
+  };
   // Everything the store holds at one time.
   struct State {
     std::vector<store::SlotState> slots;
@@ -58,6 +63,8 @@ class MemoryStore : public store::Store {
     std::vector<int64_t> floors;
     std::map<std::pair<SeriesId, int>, store::SeriesRow> series;          // (id, slot)
     std::vector<std::map<int64_t, std::vector<StoredPartial>>> partials;  // per tier, by start
+    // Per slot, by (id, start).
+    std::vector<std::map<std::pair<SeriesId, int64_t>, StoredCumulative>> cumulatives;
   };
 
   // Errors: InvalidArgument for a slot count outside [1, 1024].

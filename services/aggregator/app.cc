@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "common/alias/alias_file.h"
 #include "common/base/file_system.h"
 #include "common/base/shutdown_signal.h"
 #include "common/base/status_macros.h"
@@ -48,6 +49,7 @@ absl::StatusOr<std::unique_ptr<store::Store>> App::OpenStore() {
 }
 
 absl::Status App::Start() {
+  WEIR_ASSIGN_OR_RETURN(aliases_, LoadAliases(config_.aliases_file));
   const absl::Time give_up = clock_.Now() + config_.store_open_timeout;
   absl::Duration delay = absl::Milliseconds(100);
   while (true) {
@@ -75,11 +77,15 @@ absl::Status App::Start() {
   QueryServiceOptions query = {.tenant = std::string(kDefaultTenant)};
   query.threads = config_.query_threads;
   query.limits.silent_after = config_.silent_after;
+  query.aliases = &aliases_;
+  query.usage = [this](const UsageQuery& asked) { return delivery_->Usage(asked); };
   query_ = std::make_unique<QueryService>(query, *store_, tiers_, clock_);
   AddMetrics();
 
-  server_ = std::make_unique<rpc::Server>(
-      rpc::ServerOptions{.listen_addresses = config_.listen, .insecure = config_.insecure});
+  server_ = std::make_unique<rpc::Server>(rpc::ServerOptions{
+      .listen_addresses = config_.listen, .insecure = config_.insecure, .health = [this] {
+        return Health();
+      }});
   delivery_->Register(*server_);
   server_->AddService(query_.get(), std::string(v1::QueryService::service_full_name()));
   WEIR_RETURN_IF_ERROR(server_->Start());
@@ -102,6 +108,7 @@ absl::Status App::Start() {
 void App::Stop(absl::Time deadline) {
   if (stopped_) return;
   stopped_ = true;
+  stopping_ = true;
   if (server_ != nullptr) server_->Drain();
   if (delivery_ != nullptr && !delivery_->Drain(deadline)) {
     Log(Level::kWarning, "aggregator",
@@ -114,6 +121,7 @@ void App::Stop(absl::Time deadline) {
 }
 
 absl::Status App::Health() const {
+  if (stopping_) return absl::UnavailableError("stopping");
   if (fenced_) return absl::UnavailableError("another aggregator has taken the slots");
   if (!delivery_->claimed()) return absl::UnavailableError("the slots are not claimed yet");
   return absl::OkStatus();
@@ -140,6 +148,17 @@ void App::AddMetrics() {
   counter("weir_late_rows_total", "Of them, into tiers derived already.", &CoreCounts::late_rows);
   counter("weir_damaged_frames_total", "Frames that did not parse; their stream was ended.",
           &CoreCounts::damaged_ranges);
+  counter("weir_cumulative_resets_total", "Running totals that fell and began anew.",
+          &CoreCounts::cumulative_resets);
+  counter("weir_cumulative_baselines_total",
+          "Running totals remembered and not counted: the first of a start that is not known.",
+          &CoreCounts::cumulative_baselines);
+  counter("weir_cumulative_late_total",
+          "Running totals not after the last one of their start: they add nothing.",
+          &CoreCounts::cumulative_late);
+  counter("weir_cumulative_overflowed_total",
+          "Running totals of series past a limit: what they add cannot be told.",
+          &CoreCounts::cumulative_overflowed);
   counter("weir_derivations_total", "Steps of derivation of coarser tiers.", &CoreCounts::derives);
   registry_.AddCallbackGauge("weir_aggregator_series", "Series known.", {},
                              [this] { return static_cast<double>(delivery_->series_count()); });

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "common/alias/alias_table.h"
 #include "common/base/clock.h"
 #include "common/model/tier.h"
 #include "common/rpc/server.h"
@@ -35,7 +36,8 @@ class App {
 
   // The i-th address served, with the port bound.
   std::string address(size_t i = 0) const { return server_->address(i); }
-  // OK once the slots are claimed.
+  // OK once the slots are claimed, until it stops or another aggregator has taken
+  // them: what /healthz and grpc.health.v1 say. Thread-safe.
   absl::Status Health() const;
   // 1 when it ended because another aggregator took over.
   int exit_status() const { return fenced_ ? 1 : 0; }
@@ -50,9 +52,11 @@ class App {
   telemetry::Registry& registry_;
   Events events_;
   std::atomic<bool> fenced_{false};
+  std::atomic<bool> stopping_{false};
   bool stopped_ = false;
 
   // In the order they are made; they end in reverse.
+  AliasTable aliases_;
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<DeliveryService> delivery_;
   std::unique_ptr<QueryService> query_;

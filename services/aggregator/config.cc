@@ -53,6 +53,8 @@ void Config::Bind(config::Loader& loader) {
       {.help = "Later series of one metric are summed up in its overflow series.", .min = 1});
   loader.Add("query_threads", &query_threads,
              {.help = "Queries answered at once.", .min = 1, .max = 256});
+  loader.Add("aliases.file", &aliases_file,
+             {.help = "Aliases beside those shipped, as YAML: the collectors' file."});
   loader.Add(
       "log_level", &log_level,
       {.help = "The least severe lines logged.", .choices = {"debug", "info", "warning", "error"}});

@@ -39,6 +39,9 @@ struct Config {
   int64_t max_series_per_tenant = 1'000'000;
   int64_t max_series_per_metric = 100'000;
   int query_threads = 2;
+  // The table whose units ListSeries answers, as the collectors have it; empty for
+  // the one that is shipped.
+  std::string aliases_file;
 
   std::string log_level = "info";
 

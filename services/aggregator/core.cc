@@ -90,11 +90,13 @@ struct Core::State {
   frame::SubframeView subframe;
   std::vector<frame::Block> blocks;
   std::vector<SeriesNumber> numbers;
+  std::vector<Point> points;  // of all blocks of a subframe
 };
 
 Core::Core(CoreOptions options)
     : options_(std::move(options)),
       series_(options_.series_limits),
+      cumulatives_(options_.cumulative),
       state_(std::make_unique<State>(options_)) {}
 
 Core::~Core() = default;
@@ -283,6 +285,7 @@ absl::Status Core::FoldSubframe(const Log& log) {
   State& state = *state_;
   ByteReader reader(state.subframe.blocks);
   size_t count = 0;
+  state.points.clear();
   while (!reader.empty()) {
     if (count == state.blocks.size()) state.blocks.emplace_back();
     frame::Block& block = state.blocks[count++];
@@ -293,15 +296,76 @@ absl::Status Core::FoldSubframe(const Log& log) {
             StrCat("series ", ref, " is not defined in segment ", log.segment));
       }
     }
+    if (block.type == frame::ValueType::kPoint) WEIR_RETURN_IF_ERROR(ParsePoints(block, log));
   }
+  size_t first_point = 0;
   for (size_t i = 0; i < count; ++i) {
     const frame::Block& block = state.blocks[i];
     state.numbers.resize(block.size());
     for (size_t j = 0; j < block.size(); ++j) state.numbers[j] = log.numbers[block.refs[j]];
-    state.delta->Fold(series_, state.numbers, block);
     counts_.samples += static_cast<int64_t>(block.size());
+    if (block.type == frame::ValueType::kPoint) {
+      FoldPoints(block, first_point);
+      first_point += block.size();
+    } else {
+      state.delta->Fold(series_, state.numbers, block);
+    }
   }
   return absl::OkStatus();
+}
+
+// Appends the block's points to state.points, if they suit their series.
+absl::Status Core::ParsePoints(const frame::Block& block, const Log& log) {
+  State& state = *state_;
+  std::string_view rest = block.points;
+  for (size_t i = 0; i < block.size(); ++i) {
+    WEIR_ASSIGN_OR_RETURN(Point point, ParsePoint(rest.substr(0, block.bits[i])));
+    rest.remove_prefix(block.bits[i]);
+    const Kind kind = series_[log.numbers[block.refs[i]]].kind;
+    const bool histogram = std::holds_alternative<Histogram>(point.value);
+    if (histogram != (kind == Kind::kDistribution) || kind == Kind::kGauge) {
+      return absl::DataLossError(
+          StrCat("a ", histogram ? "histogram" : "running total", " of a ", KindName(kind)));
+    }
+    state.points.push_back(std::move(point));
+  }
+  return absl::OkStatus();
+}
+
+void Core::FoldPoints(const frame::Block& block, size_t first_point) {
+  State& state = *state_;
+  for (size_t i = 0; i < block.size(); ++i) {
+    FoldPoint(state.numbers[i], block.times[i], state.points[first_point + i]);
+  }
+}
+
+void Core::FoldPoint(SeriesNumber number, int64_t event_unix_nano, const Point& point) {
+  const SeriesEntry& entry = series_[number];
+  std::optional<PointValue> added = point.value;
+  if (point.cumulative) {
+    if (entry.overflow) {
+      ++counts_.cumulative_overflowed;
+      return;
+    }
+    CumulativeOutcome outcome;
+    added = cumulatives_.Advance(number, entry.kind == Kind::kCounter, event_unix_nano, point,
+                                 &outcome);
+    counts_.cumulative_resets += outcome == CumulativeOutcome::kReset ? 1 : 0;
+    counts_.cumulative_baselines += outcome == CumulativeOutcome::kBaseline ? 1 : 0;
+    counts_.cumulative_late += outcome == CumulativeOutcome::kLate ? 1 : 0;
+  }
+  if (!added.has_value()) return;
+  Aggregate aggregate;
+  Sketch sketch;
+  if (const auto* histogram = std::get_if<Histogram>(&*added)) {
+    Observe(*histogram, event_unix_nano, &aggregate, &sketch);
+    if (aggregate.count == 0) return;
+  } else if (const auto* integer = std::get_if<int64_t>(&*added)) {
+    aggregate.AddInteger(*integer, event_unix_nano);
+  } else {
+    aggregate.AddFloat(std::get<double>(*added), event_unix_nano);
+  }
+  state_->delta->Merge(series_, number, event_unix_nano, aggregate, &sketch);
 }
 
 Actions Core::OnHeartbeat(ConnectionId connection, const delivery::Heartbeat& heartbeat,
@@ -453,6 +517,7 @@ void Core::TakeFlush(absl::Time now, Actions* actions) {
                                           : std::make_shared<Delta>(options_.tiers[0].bin_seconds));
   state.received_bytes = 0;
   job.delta = state.flushing;
+  job.cumulatives = std::make_shared<CumulativeChanges>(cumulatives_.TakeChanges(series_));
   StartJob(std::move(job), now, actions);
 }
 
@@ -631,6 +696,15 @@ void Core::FinishClaim(const JobResult& result, absl::Time now, Actions* actions
   WEIR_CHECK(static_cast<int>(state.slots.size()) == options_.slot_count);
   state.floors = result.claimed.floors;
   for (const store::SeriesRow& row : result.series) series_.AddStored(row.slot, row.id, row.series);
+  for (const JobResult::Cumulative& row : result.cumulatives) {
+    const std::optional<SeriesNumber> number = series_.Find(row.slot, row.series_id);
+    // A row that cannot be read is as one that is not there: the next point of
+    // its series is judged as a first one.
+    if (!number.has_value() ||
+        !cumulatives_.Restore(*number, row.start_unix_nano, row.time_unix_nano, row.point).ok()) {
+      ++counts_.damaged_cumulatives;
+    }
+  }
   for (const store::Watermark& watermark : result.claimed.watermarks) {
     Log& log = FindLog(watermark.wal_id);
     SlotLog& slot = log.slots[static_cast<size_t>(watermark.slot)];

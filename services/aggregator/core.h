@@ -10,7 +10,9 @@
 //   I1  Rows in the store are the fold of exactly the subframes up to the
 //       watermark, which is `committed` or, while a flush is in doubt, the value
 //       that flush writes.
-//   I2  The delta in memory holds exactly the subframes in (committed, applied].
+//   I2  The delta in memory holds exactly the subframes in (committed, applied],
+//       and the last points of running totals are those of `applied` in memory
+//       and of `committed` in the store.
 //   I3  An Ack for l is sent only after a commit of a watermark >= l.
 //   I4  A frame that does not follow `applied` is not folded, and is answered
 //       with a Resume.
@@ -33,6 +35,7 @@
 #include "common/base/mutant.h"
 #include "common/delivery/messages.h"
 #include "common/model/tier.h"
+#include "services/aggregator/cumulative.h"
 #include "services/aggregator/fold.h"
 #include "services/aggregator/jobs.h"
 
@@ -45,6 +48,7 @@ struct CoreOptions {
   int slot_count = 16;
   TierTable tiers = TierTable::Default();
   SeriesLimits series_limits;
+  CumulativeOptions cumulative;
 
   // Flush at least this often while there is something to flush; stretched to
   // ten times the duration of the last flush, up to max_flush_interval.
@@ -102,6 +106,13 @@ struct CoreCounts {
   int64_t expired_samples = 0;
   int64_t derives = 0;
   int64_t damaged_ranges = 0;  // subframes that did not parse; the stream is refused
+  // Cumulative points by what they were (CumulativeOutcome).
+  int64_t cumulative_resets = 0;
+  int64_t cumulative_baselines = 0;
+  int64_t cumulative_late = 0;
+  // Of series past a limit, which cannot be followed: they add nothing.
+  int64_t cumulative_overflowed = 0;
+  int64_t damaged_cumulatives = 0;  // rows of the store that were not taken over
 };
 
 class Core {
@@ -151,6 +162,9 @@ class Core {
   void Acknowledge(Log& log, Actions* actions);
   absl::Status ApplyFrame(Log& log, const delivery::Frame& frame);
   absl::Status FoldSubframe(const Log& log);
+  absl::Status ParsePoints(const frame::Block& block, const Log& log);
+  void FoldPoints(const frame::Block& block, size_t first_point);
+  void FoldPoint(SeriesNumber number, int64_t event_unix_nano, const Point& point);
   void AdvanceComplete(Log& log, absl::Time time, absl::Time now, Actions* actions);
 
   // Jobs.
@@ -172,6 +186,7 @@ class Core {
 
   const CoreOptions options_;
   SeriesIndex series_;
+  CumulativeTable cumulatives_;
   CoreCounts counts_;
   const std::unique_ptr<State> state_;
 };

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "common/base/check.h"
+#include "common/base/strings.h"
 #include "common/rpc/error.h"
 
 namespace weir::aggregator {
@@ -11,18 +12,8 @@ namespace {
 constexpr absl::Duration kTickInterval = absl::Milliseconds(100);
 // Catching up derives in steps of some 40 MB.
 constexpr int64_t kDeriveRowsPerJob = 200'000;
-
-// What a collector is told when its stream is refused.
-absl::Status WithReason(const absl::Status& why) {
-  const std::string message(why.message());
-  if (absl::IsFailedPrecondition(why)) {
-    return rpc::Error(why.code(), v1::SLOT_COUNT_MISMATCH, message);
-  }
-  if (absl::IsInvalidArgument(why) || absl::IsDataLoss(why)) {
-    return rpc::Error(why.code(), v1::UNDECODABLE, message);
-  }
-  return rpc::Error(why.code(), v1::STREAM_PROTOCOL, message);
-}
+// The loop answers in milliseconds unless it is swamped.
+constexpr absl::Duration kUsageTimeout = absl::Seconds(5);
 
 }  // namespace
 
@@ -31,7 +22,7 @@ class DeliveryService::Stream final : public rpc::StreamHandler {
  public:
   Stream(DeliveryService& service, std::shared_ptr<rpc::ServerStream> stream)
       : service_(service), connection_(++service.last_connection_) {
-    service_.streams_[connection_] = std::move(stream);
+    service_.peers_[connection_].stream = std::move(stream);
   }
 
   bool OnMessage(grpc::ByteBuffer& message) override {
@@ -40,7 +31,6 @@ class DeliveryService::Stream final : public rpc::StreamHandler {
     const absl::Time now = service_.clock_.Now();
     const absl::StatusOr<delivery::FromCollector> decoded = decoder_.DecodeRequest(message);
     if (!decoded.ok()) {
-      service_.events_.StreamRefused(decoded.status());
       service_.Perform({CloseConnection{.connection = connection_, .why = decoded.status()}});
       return true;
     }
@@ -48,9 +38,9 @@ class DeliveryService::Stream final : public rpc::StreamHandler {
     if (const auto* frame = std::get_if<delivery::Frame>(&*decoded)) {
       service_.Perform(core.OnFrame(connection_, *frame, now));
       if (core.full()) {
-        const auto found = service_.streams_.find(connection_);
-        if (found != service_.streams_.end()) {
-          service_.paused_.push_back(found->second);
+        const auto found = service_.peers_.find(connection_);
+        if (found != service_.peers_.end()) {
+          service_.paused_.push_back(found->second.stream);
           return false;
         }
       }
@@ -58,6 +48,10 @@ class DeliveryService::Stream final : public rpc::StreamHandler {
       service_.Perform(core.OnHeartbeat(connection_, *heartbeat, now));
     } else {
       const auto& hello = std::get<delivery::Hello>(*decoded);
+      if (const auto found = service_.peers_.find(connection_); found != service_.peers_.end()) {
+        ++found->second.greeting_count;
+        found->second.slot_count = hello.slot_count;
+      }
       service_.events_.CollectorConnected(hello.collector, hello.wal_id.ToHex());
       service_.Perform(core.OnHello(connection_, hello, now));
     }
@@ -65,13 +59,13 @@ class DeliveryService::Stream final : public rpc::StreamHandler {
   }
 
   void OnReadsDone() override {
-    if (const auto found = service_.streams_.find(connection_); found != service_.streams_.end()) {
-      found->second->Finish(grpc::Status::OK);
+    if (const auto found = service_.peers_.find(connection_); found != service_.peers_.end()) {
+      found->second.stream->Finish(grpc::Status::OK);
     }
   }
 
   void OnClose() override {
-    service_.streams_.erase(connection_);
+    service_.peers_.erase(connection_);
     service_.Perform(service_.core_.OnClosed(connection_, service_.clock_.Now()));
   }
 
@@ -121,6 +115,11 @@ void DeliveryService::Tick() {
 void DeliveryService::Publish() {
   claimed_.store(core_.claimed(), std::memory_order_relaxed);
   series_count_.store(static_cast<int64_t>(core_.series().size()), std::memory_order_relaxed);
+  const SeriesIndex& series = core_.series();
+  if (const int64_t more = series.overflowed_count() - overflowed_count_; more > 0) {
+    events_.SeriesOverflowed(series.last_overflowed_metric(), more);
+  }
+  overflowed_count_ = series.overflowed_count();
   MutexLock lock(&mu_);
   counts_ = core_.counts();
   if (draining_ && core_.drained()) {
@@ -132,16 +131,16 @@ void DeliveryService::Publish() {
 void DeliveryService::Perform(Actions actions) {
   for (Action& action : actions) {
     if (auto* send = std::get_if<SendTo>(&action)) {
-      const auto found = streams_.find(send->connection);
+      const auto found = peers_.find(send->connection);
       // A collector that does not read its acks is of no use on this stream.
-      if (found != streams_.end() && !found->second->Write(delivery::Encode(send->message))) {
-        found->second->Cancel();
+      if (found != peers_.end() && !found->second.stream->Write(delivery::Encode(send->message))) {
+        found->second.stream->Cancel();
       }
     } else if (auto* close = std::get_if<CloseConnection>(&action)) {
-      const auto found = streams_.find(close->connection);
-      if (found == streams_.end()) continue;
+      const auto found = peers_.find(close->connection);
+      if (found == peers_.end()) continue;
       events_.StreamRefused(close->why);
-      found->second->Finish(rpc::ToGrpc(WithReason(close->why)));
+      found->second.stream->Finish(rpc::ToGrpc(WithReason(close->why, found->second)));
     } else if (auto* run = std::get_if<RunStoreJob>(&action)) {
       // Refused only once the queue is closed, when nobody waits for the result.
       jobs_.TryPush(std::move(run->job));
@@ -149,6 +148,26 @@ void DeliveryService::Perform(Actions actions) {
       events_.Fenced(std::get<Fenced>(action).detail);
       fenced_();
     }
+  }
+}
+
+// What a collector is told when its stream is refused: the core's and the decoder's
+// words, with code, reason and metadata as error_reason.proto has them.
+absl::Status DeliveryService::WithReason(const absl::Status& why, const Peer& peer) const {
+  const std::string message(why.message());
+  switch (why.code()) {
+    case absl::StatusCode::kFailedPrecondition:
+      return rpc::Error(
+          why.code(), v1::SLOT_COUNT_MISMATCH, message,
+          {{"ours", StrCat(options_.slot_count)}, {"theirs", StrCat(peer.slot_count)}});
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kDataLoss:
+      return rpc::Error(absl::StatusCode::kInvalidArgument,
+                        peer.greeting_count > 1 ? v1::STREAM_PROTOCOL : v1::UNDECODABLE, message);
+    default:
+      // The same collector has opened a newer stream: its own doing, and no error of
+      // either side, so there is no reason to give.
+      return absl::CancelledError(message);
   }
 }
 
@@ -199,6 +218,32 @@ bool DeliveryService::Drain(absl::Time deadline) {
 void DeliveryService::Stop() {
   jobs_.Close();
   if (store_thread_.joinable()) store_thread_.join();
+}
+
+absl::StatusOr<SeriesUsage> DeliveryService::Usage(const UsageQuery& query) const {
+  if (!claimed()) return absl::UnavailableError("the slots are not claimed yet");
+  // Shared: whoever gives up first leaves it to the other.
+  struct Answer {
+    Mutex mu;
+    CondVar changed;
+    std::optional<SeriesUsage> usage ABSL_GUARDED_BY(mu);
+  };
+  auto answer = std::make_shared<Answer>();
+  const bool posted = loop_->Post([this, answer, query] {
+    SeriesUsage usage = core_.series().Usage(query);
+    MutexLock lock(&answer->mu);
+    answer->usage = std::move(usage);
+    answer->changed.NotifyAll();
+  });
+  if (!posted) return absl::UnavailableError("the service is stopping");
+  const absl::Time deadline = clock_.Now() + kUsageTimeout;
+  MutexLock lock(&answer->mu);
+  while (!answer->usage.has_value()) {
+    if (!clock_.WaitUntil(&answer->mu, &answer->changed, deadline)) {
+      return absl::UnavailableError("the index of series is busy");
+    }
+  }
+  return *std::move(answer->usage);
 }
 
 CoreCounts DeliveryService::counts() const {

@@ -47,12 +47,23 @@ class DeliveryService final
 
   bool claimed() const { return claimed_.load(std::memory_order_relaxed); }
   CoreCounts counts() const;
+  // How many series there are. Asks the loop, so not on it.
+  // Errors: Unavailable while the slots are not claimed, when the service is
+  // stopping, or when the loop does not answer in time.
+  absl::StatusOr<SeriesUsage> Usage(const UsageQuery& query) const;
   int64_t series_count() const { return series_count_.load(std::memory_order_relaxed); }
 
  private:
   class Stream;
+  // A collector's stream, and what it said of itself.
+  struct Peer {
+    std::shared_ptr<rpc::ServerStream> stream;
+    int greeting_count = 0;
+    int slot_count = 0;
+  };
 
   void Perform(Actions actions);
+  absl::Status WithReason(const absl::Status& why, const Peer& peer) const;
   void Tick();
   void RunJobs();
   void Publish();
@@ -69,7 +80,8 @@ class DeliveryService final
   // Owned by the loop.
   Core core_;
   ConnectionId last_connection_ = 0;
-  absl::flat_hash_map<ConnectionId, std::shared_ptr<rpc::ServerStream>> streams_;
+  int64_t overflowed_count_ = 0;  // of those series, reported
+  absl::flat_hash_map<ConnectionId, Peer> peers_;
   std::vector<std::shared_ptr<rpc::ServerStream>> paused_;  // while the core is full
 
   // Jobs for the store thread; at most one at a time, by the core's promise.

@@ -23,6 +23,9 @@ Events::Events(telemetry::Registry& registry, Clock& clock)
                             "Store jobs that ended in an error or in doubt; they are run again.")),
       expired_(Event("weir_expired_samples_total",
                      "Samples older than every tier keeps: counted here and nowhere else.")),
+      overflows_(Event("weir_aggregator_overflowed_series_total",
+                       "Different series past a limit, summed up in overflow series.", {},
+                       absl::Seconds(10))),
       fences_(Event("weir_fences_total", "Times another aggregator took our slots.", {},
                     absl::ZeroDuration())) {}
 
@@ -48,6 +51,12 @@ void Events::JobDone(const Job& job, const JobResult& result) {
     Record(expired_, Level::kWarning, "samples older than every tier keeps",
            {{"samples", result.expired_sample_count}}, result.expired_sample_count);
   }
+}
+
+void Events::SeriesOverflowed(const std::string& metric, int64_t count) {
+  Record(overflows_, Level::kWarning,
+         "series past the limit are summed up; ListTopSeries tells which labels make them",
+         {{"metric", metric}, {"series", count}}, count);
 }
 
 void Events::Fenced(const std::string& detail) {

@@ -20,6 +20,8 @@ class Events : public telemetry::Events {
   void StreamRefused(const absl::Status& why);
   // A store job has run, for better or worse.
   void JobDone(const Job& job, const JobResult& result);
+  // So many more series were folded into overflow series, one of them `metric`'s.
+  void SeriesOverflowed(const std::string& metric, int64_t count);
   void Fenced(const std::string& detail);
 
  private:
@@ -27,6 +29,7 @@ class Events : public telemetry::Events {
   telemetry::EventSource refusals_;
   telemetry::EventSource store_failures_;
   telemetry::EventSource expired_;
+  telemetry::EventSource overflows_;
   telemetry::EventSource fences_;
 };
 

@@ -82,21 +82,29 @@ absl::StatusOr<SeriesNumber> SeriesIndex::Intern(int slot, std::string_view seri
   if (auto found = numbers_.find(key); found != numbers_.end()) return found->second;
   WEIR_ASSIGN_OR_RETURN(Series series, ParseSeries(series_bytes));
   TenantCounts& counts = tenants_[series.tenant];
-  if (Full(counts, series.name)) return InternOverflow(slot, std::move(series), &counts);
+  // A collector past its own limit sends overflow series, which are no series of
+  // the metric's.
+  if (IsOverflow(series)) return InternOverflow(slot, std::move(series), &counts);
+  if (Full(counts, series.name)) {
+    if (counts.overflowed.Add(key.id, series.name).has_value()) {
+      ++overflowed_count_;
+      last_overflowed_metric_ = series.name;
+    }
+    return InternOverflow(slot, std::move(series), &counts);
+  }
   ++counts.series;
-  ++counts.series_per_metric[series.name];
-  return Add(key, series.kind, /*stored=*/false, std::string(series_bytes));
+  ++counts.metrics[series.name].series;
+  return Add(key, series, /*stored=*/false, std::string(series_bytes));
 }
 
 bool SeriesIndex::Full(const TenantCounts& counts, const std::string& name) const {
   if (counts.series >= limits_.max_series_per_tenant) return true;
-  auto found = counts.series_per_metric.find(name);
-  return found != counts.series_per_metric.end() && found->second >= limits_.max_series_per_metric;
+  auto found = counts.metrics.find(name);
+  return found != counts.metrics.end() && found->second.series >= limits_.max_series_per_metric;
 }
 
 absl::StatusOr<SeriesNumber> SeriesIndex::InternOverflow(int slot, Series series,
                                                          TenantCounts* counts) {
-  ++overflowed_count_;
   series.labels = {{std::string(kOverflowLabel), "true"}};
   // Twice at most: under the metric's name, else under the name of last resort,
   // of which there is one per kind and slot.
@@ -108,7 +116,8 @@ absl::StatusOr<SeriesNumber> SeriesIndex::InternOverflow(int slot, Series series
     if (auto found = numbers_.find(key); found != numbers_.end()) return found->second;
     if (last_resort || counts->overflow_series < limits_.max_overflow_series_per_tenant) {
       ++counts->overflow_series;
-      return Add(key, series.kind, /*stored=*/false, std::move(bytes));
+      ++counts->metrics[series.name].overflow_series;
+      return Add(key, series, /*stored=*/false, std::move(bytes));
     }
     series.name = std::string(kOverflowLabel);
   }
@@ -123,11 +132,12 @@ void SeriesIndex::AddStored(int slot, const SeriesId& id, const Series& series) 
   TenantCounts& counts = tenants_[series.tenant];
   if (IsOverflow(series)) {
     ++counts.overflow_series;
+    ++counts.metrics[series.name].overflow_series;
   } else {
     ++counts.series;
-    ++counts.series_per_metric[series.name];
+    ++counts.metrics[series.name].series;
   }
-  Add(key, series.kind, /*stored=*/true, "");
+  Add(key, series, /*stored=*/true, "");
 }
 
 void SeriesIndex::MarkStored(SeriesNumber number) {
@@ -143,13 +153,62 @@ void SeriesIndex::Clear() {
   overflowed_count_ = 0;
 }
 
-SeriesNumber SeriesIndex::Add(const Key& key, Kind kind, bool stored, std::string bytes) {
+SeriesUsage SeriesIndex::Usage(const UsageQuery& query) const {
+  SeriesUsage usage{.limits = limits_};
+  const auto found = tenants_.find(query.tenant);
+  if (found == tenants_.end()) return usage;
+  const TenantCounts& counts = found->second;
+  usage.series_count = counts.series;
+  usage.overflowed_count = counts.overflowed.count();
+  usage.overflowed_cut = counts.overflowed.cut();
+
+  struct Entry {
+    std::string_view name;
+    MetricCounts counts;
+    int64_t overflowed;
+    int64_t all() const { return counts.series + overflowed; }
+  };
+  std::vector<Entry> entries;
+  for (const auto& [name, metric] : counts.metrics) {
+    if (metric.series > 0) ++usage.metric_count;
+    if (!query.name.empty() && name != query.name) continue;
+    entries.push_back({name, metric, counts.overflowed.CountOf(name)});
+  }
+  // Those of which no series fitted, nor an overflow series of their own.
+  for (const auto& [name, overflowed] : counts.overflowed.metrics()) {
+    if (counts.metrics.contains(name) || (!query.name.empty() && name != query.name)) continue;
+    entries.push_back({name, {}, overflowed});
+  }
+  const auto middle =
+      entries.begin() + static_cast<std::ptrdiff_t>(std::min(query.limit, entries.size()));
+  std::partial_sort(entries.begin(), middle, entries.end(), [](const Entry& a, const Entry& b) {
+    return a.all() != b.all() ? a.all() > b.all() : a.name < b.name;
+  });
+  for (auto entry = entries.begin(); entry != middle; ++entry) {
+    usage.metrics.push_back(
+        {.name = std::string(entry->name),
+         .series_count = entry->counts.series,
+         .overflowed_count = entry->overflowed,
+         .overflowing = entry->overflowed > 0 || entry->counts.overflow_series > 0});
+  }
+  return usage;
+}
+
+std::optional<SeriesNumber> SeriesIndex::Find(int slot, const SeriesId& id) const {
+  const auto found = numbers_.find(Key{.id = id, .slot = slot});
+  if (found == numbers_.end()) return std::nullopt;
+  return found->second;
+}
+
+SeriesNumber SeriesIndex::Add(const Key& key, const Series& series, bool stored,
+                              std::string bytes) {
   const auto number = static_cast<SeriesNumber>(entries_.size());
   entries_.push_back({.number = number,
                       .id = key.id,
                       .slot = key.slot,
-                      .kind = kind,
+                      .kind = series.kind,
                       .stored = stored,
+                      .overflow = IsOverflow(series),
                       .bytes = std::move(bytes)});
   numbers_.emplace(key, number);
   return number;
@@ -328,6 +387,14 @@ void Delta::FoldAs(const SeriesIndex& series, absl::Span<const SeriesNumber> num
       if (cell.sketch >= 0) state.sketches[cell.sketch].Add(static_cast<double>(value));
     }
   }
+}
+
+void Delta::Merge(const SeriesIndex& series, SeriesNumber number, int64_t event_unix_nano,
+                  const Aggregate& aggregate, const Sketch* sketch) {
+  Cell& cell = state_->CellOf(series, number, event_unix_nano);
+  cell.aggregate.Merge(aggregate);
+  if (cell.sketch >= 0 && sketch != nullptr) state_->sketches[cell.sketch].Merge(*sketch);
+  ++sample_count_;
 }
 
 void Delta::ForEach(

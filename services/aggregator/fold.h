@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,7 @@
 #include "absl/types/span.h"
 #include "common/frame/block.h"
 #include "common/model/aggregate.h"
+#include "common/model/overflow_tally.h"
 #include "common/model/series.h"
 #include "common/sketch/sketch.h"
 
@@ -39,7 +41,9 @@ struct SeriesEntry {
   int slot = 0;  // where its partials go
   Kind kind = Kind::kGauge;
   bool stored = false;  // the store has its row: nothing to insert at a flush
-  std::string bytes;    // AppendSeries; empty once stored
+  // Many series past a limit share it: running totals cannot be followed in it.
+  bool overflow = false;
+  std::string bytes;  // AppendSeries; empty once stored
 };
 
 struct SeriesLimits {
@@ -52,6 +56,34 @@ struct SeriesLimits {
   // makes one. Past this one too, totals are kept under the metric name
   // weir.overflow. Default 10,000.
   int64_t max_overflow_series_per_tenant = 10'000;
+};
+
+// How many series one metric name has.
+struct MetricUsage {
+  std::string name;
+  int64_t series_count = 0;      // overflow series apart
+  int64_t overflowed_count = 0;  // different series folded into overflow series
+  // Whether it has an overflow series: made here, by a collector, or in an
+  // earlier life.
+  bool overflowing = false;
+};
+
+// How many series a tenant has: what the limits are compared with.
+struct SeriesUsage {
+  SeriesLimits limits;
+  int64_t series_count = 0;      // overflow series apart
+  int64_t metric_count = 0;      // metric names with a series
+  int64_t overflowed_count = 0;  // since the claim
+  bool overflowed_cut = false;   // there were more than can be told apart
+  // Those asked for, the ones with the most series, overflowed ones included,
+  // first.
+  std::vector<MetricUsage> metrics;
+};
+
+struct UsageQuery {
+  std::string tenant;
+  std::string name;  // only this metric name; empty for those with the most series
+  size_t limit = 10;
 };
 
 class SeriesIndex {
@@ -67,11 +99,17 @@ class SeriesIndex {
   // Adds what the store has, at claim. Not limited: what is stored counts.
   void AddStored(int slot, const SeriesId& id, const Series& series);
 
+  // The number of a series by its id.
+  std::optional<SeriesNumber> Find(int slot, const SeriesId& id) const;
+
   const SeriesEntry& operator[](SeriesNumber number) const { return entries_[number]; }
   void MarkStored(SeriesNumber number);
   size_t size() const { return entries_.size(); }
-  // How often Intern answered with an overflow series.
+  // Different series that Intern answered with an overflow series, of all tenants,
+  // and the metric name of the last of them.
   int64_t overflowed_count() const { return overflowed_count_; }
+  const std::string& last_overflowed_metric() const { return last_overflowed_metric_; }
+  SeriesUsage Usage(const UsageQuery& query) const;
   void Clear();
 
  private:
@@ -85,21 +123,27 @@ class SeriesIndex {
     }
   };
   // What counts against a tenant's limits.
+  struct MetricCounts {
+    int64_t series = 0;
+    int64_t overflow_series = 0;  // per slot and kind
+  };
   struct TenantCounts {
     int64_t series = 0;
     int64_t overflow_series = 0;
-    absl::flat_hash_map<std::string, int64_t> series_per_metric;
+    absl::flat_hash_map<std::string, MetricCounts> metrics;
+    OverflowTally overflowed;
   };
 
   bool Full(const TenantCounts& counts, const std::string& name) const;
   absl::StatusOr<SeriesNumber> InternOverflow(int slot, Series series, TenantCounts* counts);
-  SeriesNumber Add(const Key& key, Kind kind, bool stored, std::string bytes);
+  SeriesNumber Add(const Key& key, const Series& series, bool stored, std::string bytes);
 
   const SeriesLimits limits_;
   std::deque<SeriesEntry> entries_;  // a deque: entries never move
   absl::flat_hash_map<Key, SeriesNumber> numbers_;
   absl::flat_hash_map<std::string, TenantCounts> tenants_;
   int64_t overflowed_count_ = 0;
+  std::string last_overflowed_metric_;
 };
 
 // One series' samples in one bin: two cache lines.
@@ -119,9 +163,14 @@ class Delta {
   ~Delta();
 
   // Folds a block; numbers[i] is the series of sample i.
-  // REQUIRES: numbers.size() == block.size(); floats are finite.
+  // REQUIRES: numbers.size() == block.size(); floats are finite; no points.
   void Fold(const SeriesIndex& series, absl::Span<const SeriesNumber> numbers,
             const frame::Block& block);
+
+  // Merges what is known of some samples at one time, a point's increase;
+  // `sketch` is that of distributions.
+  void Merge(const SeriesIndex& series, SeriesNumber number, int64_t event_unix_nano,
+             const Aggregate& aggregate, const Sketch* sketch);
 
   // Visits every cell: bins ascending, cells of a bin in the order they were
   // created. `sketch` is null unless the series is a distribution.

@@ -284,6 +284,68 @@ TEST(SeriesIndexTest, EndlessMetricNamesEndInOneSeriesPerKind) {
   EXPECT_EQ(last.name, kOverflowLabel);
 }
 
+TEST(SeriesIndexTest, ASeriesPastTheLimitCountsOnceHoweverOftenItIsDefined) {
+  SeriesIndex series({.max_series_per_tenant = 100, .max_series_per_metric = 1});
+  ASSERT_TRUE(series.Intern(0, BytesOf(Named("m", 0))).ok());
+  for (int round = 0; round < 3; ++round) {
+    for (int i = 1; i <= 5; ++i) ASSERT_TRUE(series.Intern(0, BytesOf(Named("m", i))).ok());
+  }
+  EXPECT_EQ(series.overflowed_count(), 5);
+  EXPECT_EQ(series.last_overflowed_metric(), "m");
+}
+
+TEST(SeriesIndexTest, UsageNamesTheMetricsWithTheMostSeriesOverflowedOnesIncluded) {
+  SeriesIndex series({.max_series_per_tenant = 7,
+                      .max_series_per_metric = 4,
+                      .max_overflow_series_per_tenant = 1});
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(series.Intern(0, BytesOf(Named("few", i))).ok());
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(series.Intern(0, BytesOf(Named("many", i))).ok());
+  // No room is left, not even for an overflow series of its own.
+  for (int i = 0; i < 2; ++i) ASSERT_TRUE(series.Intern(0, BytesOf(Named("late", i))).ok());
+
+  const SeriesUsage usage = series.Usage({.tenant = "t"});
+  EXPECT_EQ(usage.series_count, 7);
+  EXPECT_EQ(usage.metric_count, 2);
+  EXPECT_EQ(usage.overflowed_count, 8);
+  EXPECT_FALSE(usage.overflowed_cut);
+  EXPECT_EQ(usage.limits.max_series_per_metric, 4);
+  ASSERT_EQ(usage.metrics.size(), 4u);
+  EXPECT_EQ(usage.metrics[0].name, "many");
+  EXPECT_EQ(usage.metrics[0].series_count, 4);
+  EXPECT_EQ(usage.metrics[0].overflowed_count, 6);
+  EXPECT_TRUE(usage.metrics[0].overflowing);
+  EXPECT_EQ(usage.metrics[1].name, "few");
+  EXPECT_EQ(usage.metrics[1].series_count, 3);
+  EXPECT_FALSE(usage.metrics[1].overflowing);
+  EXPECT_EQ(usage.metrics[2].name, "late");
+  EXPECT_EQ(usage.metrics[2].series_count, 0);
+  EXPECT_EQ(usage.metrics[2].overflowed_count, 2);
+  EXPECT_TRUE(usage.metrics[2].overflowing);
+  EXPECT_EQ(usage.metrics[3].name, kOverflowLabel);
+
+  const SeriesUsage one = series.Usage({.tenant = "t", .name = "late"});
+  ASSERT_EQ(one.metrics.size(), 1u);
+  EXPECT_EQ(one.metrics[0].name, "late");
+  EXPECT_EQ(series.Usage({.tenant = "t", .limit = 1}).metrics.size(), 1u);
+  EXPECT_EQ(series.Usage({.tenant = "nobody"}).series_count, 0);
+}
+
+TEST(SeriesIndexTest, AnOverflowSeriesOfACollectorIsNoSeriesOfItsMetric) {
+  SeriesIndex series({.max_series_per_tenant = 100, .max_series_per_metric = 1});
+  const Series overflow = OverflowOf(Named("m", 1));
+  WEIR_ASSERT_OK_AND_ASSIGN(const SeriesNumber number, series.Intern(0, BytesOf(overflow)));
+  EXPECT_EQ(series[number].id, IdOfSeries(overflow));
+  EXPECT_TRUE(series[number].overflow);
+  WEIR_ASSERT_OK_AND_ASSIGN(const SeriesNumber own, series.Intern(0, BytesOf(Named("m", 1))));
+  EXPECT_EQ(series[own].id, IdOfSeries(Named("m", 1)));
+  const SeriesUsage usage = series.Usage({.tenant = "t"});
+  EXPECT_EQ(usage.series_count, 1);
+  EXPECT_EQ(usage.overflowed_count, 0);
+  ASSERT_EQ(usage.metrics.size(), 1u);
+  EXPECT_EQ(usage.metrics[0].series_count, 1);
+  EXPECT_TRUE(usage.metrics[0].overflowing);
+}
+
 TEST(SeriesIndexTest, OneTenantsLimitIsNotAnothers) {
   SeriesIndex series({.max_series_per_tenant = 1});
   ASSERT_TRUE(series.Intern(0, BytesOf(Named("m", 1))).ok());

@@ -148,8 +148,19 @@ absl::Status RunClaim(const JobContext& context, const ClaimJob& job, JobResult*
     const bool last = page.size() < kSeriesPerPage;
     if (!page.empty()) filter.after = page.back().id;
     std::move(page.begin(), page.end(), std::back_inserter(result->series));
-    if (last) return absl::OkStatus();
+    if (last) break;
   }
+  for (int slot = 0; slot < context.slot_count; ++slot) {
+    WEIR_RETURN_IF_ERROR(snapshot->ReadCumulatives(slot, [&](const store::CumulativeRow& row) {
+      result->cumulatives.push_back({.slot = row.slot,
+                                     .series_id = row.series_id,
+                                     .start_unix_nano = row.start_unix_nano,
+                                     .time_unix_nano = row.time_unix_nano,
+                                     .point = std::string(row.point)});
+      return absl::OkStatus();
+    }));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RunReadSlots(const JobContext& context, JobResult* result) {
@@ -314,6 +325,27 @@ store::Transaction RouteFlush(const JobContext& context, const FlushJob& job,
         unstored.insert(cell.series);
       }
     });
+  }
+  if (job.cumulatives != nullptr) {
+    for (const CumulativeChanges::Row& row : job.cumulatives->rows) {
+      transaction.cumulatives.push_back({.slot = row.series->slot,
+                                         .series_id = row.series->id,
+                                         .start_unix_nano = row.start_unix_nano,
+                                         .time_unix_nano = row.time_unix_nano,
+                                         .point = row.point});
+      if (!row.series->stored) unstored.insert(row.series);
+    }
+    // In the order of the primary key, as the partials.
+    std::sort(transaction.cumulatives.begin(), transaction.cumulatives.end(),
+              [](const store::CumulativeRow& a, const store::CumulativeRow& b) {
+                return std::tie(a.slot, a.series_id, a.start_unix_nano) <
+                       std::tie(b.slot, b.series_id, b.start_unix_nano);
+              });
+    for (const CumulativeChanges::Key& key : job.cumulatives->dropped) {
+      transaction.dropped_cumulatives.push_back({.slot = key.series->slot,
+                                                 .series_id = key.series->id,
+                                                 .start_unix_nano = key.start_unix_nano});
+    }
   }
   result->late_row_count = router.AppendRows(sketch_bytes, &transaction.partials);
   result->row_count = static_cast<int64_t>(transaction.partials.size());

@@ -22,6 +22,7 @@
 #include "common/base/mutant.h"
 #include "common/model/tier.h"
 #include "common/store/store.h"
+#include "services/aggregator/cumulative.h"
 #include "services/aggregator/fold.h"
 
 namespace weir::aggregator {
@@ -36,6 +37,7 @@ struct ClaimJob {
 // derived past it.
 struct FlushJob {
   std::shared_ptr<const Delta> delta;
+  std::shared_ptr<const CumulativeChanges> cumulatives;
   std::vector<store::Transaction::SlotChange> slots;
   std::vector<store::Transaction::WatermarkChange> watermarks;
   std::vector<std::vector<int64_t>> derived_until;  // per slot, per tier
@@ -73,6 +75,15 @@ struct JobResult {
   absl::Status status;
   store::Claimed claimed;                // ClaimJob, ReadSlotsJob
   std::vector<store::SeriesRow> series;  // ClaimJob: what is stored
+  // ClaimJob: the last points of running totals.
+  struct Cumulative {
+    int slot = 0;
+    SeriesId series_id;
+    int64_t start_unix_nano = 0;
+    int64_t time_unix_nano = 0;
+    std::string point;
+  };
+  std::vector<Cumulative> cumulatives;
   // FlushJob: series whose rows it inserted; also after Aborted, for the core
   // that finds that an earlier run had committed.
   std::vector<SeriesNumber> stored;

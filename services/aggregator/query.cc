@@ -38,13 +38,6 @@ absl::Status AnswerTooLarge(std::string_view what, int64_t limit) {
   return Refusal(RefusalReason::kAnswerTooLarge, what, {{"limit", StrCat(limit)}});
 }
 
-// At most `limit` bytes, without half of a UTF-8 character at the end.
-std::string Shorten(std::string_view text, size_t limit) {
-  if (text.size() <= limit) return std::string(text);
-  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0) == 0x80) --limit;
-  return StrCat(text.substr(0, limit), "...");
-}
-
 bool HasNul(std::string_view text) { return text.find('\0') != text.npos; }
 
 absl::Status CheckLabels(const std::vector<Label>& labels) {
@@ -422,6 +415,12 @@ absl::StatusOr<int> FindTier(const std::string& window, const TierTable& tiers) 
 }
 
 }  // namespace
+
+std::string Shorten(std::string_view text, size_t limit) {
+  if (text.size() <= limit) return std::string(text);
+  while (limit > 0 && (static_cast<unsigned char>(text[limit]) & 0xc0) == 0x80) --limit;
+  return StrCat(text.substr(0, limit), "...");
+}
 
 absl::Status Refusal(RefusalReason reason, std::string_view message, RefusalMetadata metadata) {
   absl::StatusCode code = absl::StatusCode::kInvalidArgument;

@@ -47,6 +47,10 @@ std::optional<RefusalReason> RefusalReasonOf(const absl::Status& status);
 // Ordered by key.
 RefusalMetadata RefusalMetadataOf(const absl::Status& status);
 
+// At most `limit` bytes of a client's text, without half of a UTF-8 character at
+// the end, and "..." where it was cut.
+std::string Shorten(std::string_view text, size_t limit);
+
 // What to compute for each bin.
 enum class Function { kCount = 1, kSum, kAvg, kMin, kMax, kLast, kRate, kStddev };
 

@@ -11,6 +11,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/rpc/error.h"
+#include "common/rpc/unary.h"
 
 namespace weir::aggregator {
 namespace {
@@ -19,6 +20,8 @@ using google::protobuf::Timestamp;
 
 constexpr int kDefaultPageSize = 50;
 constexpr int kMaxPageSize = 1000;
+constexpr int kDefaultTopMetrics = 10;
+constexpr int kMaxTopMetrics = 100;
 
 // What a google.protobuf.Timestamp may hold: years 1 to 9999.
 constexpr int64_t kFirstSeconds = -62'135'596'800;
@@ -193,6 +196,38 @@ void SetResponse(const WindowAnswer& answer, const WindowQuery& query,
   }
 }
 
+void SetResponse(const SeriesUsage& usage, const std::vector<MetricLabels>& labels,
+                 v1::ListTopSeriesResponse* response) {
+  response->set_series_count(usage.series_count);
+  response->set_max_series(usage.limits.max_series_per_tenant);
+  response->set_max_series_per_metric(usage.limits.max_series_per_metric);
+  response->set_metric_count(usage.metric_count);
+  response->set_overflowed_series_count(usage.overflowed_count);
+  response->set_overflowed_series_cut(usage.overflowed_cut);
+  for (size_t i = 0; i < usage.metrics.size(); ++i) {
+    const MetricUsage& metric = usage.metrics[i];
+    v1::TopMetric* top = response->add_metrics();
+    top->set_name(metric.name);
+    top->set_series_count(metric.series_count);
+    top->set_overflowed_series_count(metric.overflowed_count);
+    top->set_overflowing(metric.overflowing);
+    top->set_scanned_series_count(labels[i].scanned_series_count);
+    for (const LabelUsage& label : labels[i].labels) {
+      v1::TopLabel* message = top->add_labels();
+      message->set_name(label.name);
+      message->set_value_count(label.value_count);
+      message->mutable_example_values()->Add(label.examples.begin(), label.examples.end());
+    }
+  }
+}
+
+// The unit of a canonical metric; empty for any other.
+std::string_view UnitOf(const AliasTable* aliases, const Series& series) {
+  const AliasTable::Alias* alias =
+      aliases == nullptr ? nullptr : aliases->Find(series.name, series.kind);
+  return alias != nullptr && alias->metric == series.name ? alias->unit : "";
+}
+
 // A refusal with the details of its reason; any other status as it is.
 absl::Status WithDetails(const absl::Status& status) {
   const std::optional<RefusalReason> refusal = RefusalReasonOf(status);
@@ -298,6 +333,7 @@ absl::Status QueryService::Answer(const v1::ListSeriesRequest& request,
     series->set_name(row.series.name);
     series->set_kind(static_cast<v1::Kind>(row.series.kind));
     SetLabels(row.series.labels, series->mutable_labels());
+    series->set_unit(std::string(UnitOf(options_.aliases, row.series)));
   }
   if (page->next_after.has_value()) {
     response->set_next_page_token(PageTokenOf(query, *page->next_after));
@@ -305,26 +341,40 @@ absl::Status QueryService::Answer(const v1::ListSeriesRequest& request,
   return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* QueryService::QueryWindow(grpc::CallbackServerContext* context,
-                                                    const v1::QueryWindowRequest* request,
-                                                    v1::QueryWindowResponse* response) {
-  return Submit(context, [this, request, response] { return Answer(*request, response); });
+absl::Status QueryService::Answer(const v1::ListTopSeriesRequest& request,
+                                  v1::ListTopSeriesResponse* response) {
+  if (request.limit() < 0) return rpc::InvalidField("limit", "must not be negative");
+  if (request.name().find('\0') != std::string::npos) {
+    return rpc::InvalidField("name", "contains NUL");
+  }
+  if (options_.usage == nullptr) return absl::UnavailableError("the index of series is not here");
+  const int limit =
+      request.limit() == 0 ? kDefaultTopMetrics : std::min(request.limit(), kMaxTopMetrics);
+  WEIR_ASSIGN_OR_RETURN(const SeriesUsage usage,
+                        options_.usage({.tenant = options_.tenant,
+                                        .name = request.name(),
+                                        .limit = static_cast<size_t>(limit)}));
+  WEIR_ASSIGN_OR_RETURN(std::unique_ptr<store::Snapshot> snapshot, store_.OpenSnapshot());
+  WEIR_ASSIGN_OR_RETURN(
+      const std::vector<MetricLabels> labels,
+      FindTopLabels(options_.tenant, usage.metrics, *snapshot, options_.top_series_limits));
+  SetResponse(usage, labels, response);
+  return absl::OkStatus();
 }
 
-grpc::ServerUnaryReactor* QueryService::ListSeries(grpc::CallbackServerContext* context,
-                                                   const v1::ListSeriesRequest* request,
-                                                   v1::ListSeriesResponse* response) {
-  return Submit(context, [this, request, response] { return Answer(*request, response); });
-}
-
+template <typename Request, typename Response>
 grpc::ServerUnaryReactor* QueryService::Submit(grpc::CallbackServerContext* context,
-                                               std::function<absl::Status()> answer) {
+                                               const grpc::ByteBuffer* bytes,
+                                               grpc::ByteBuffer* out) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   // Request and response live until the reactor is finished.
-  const bool submitted = pool_.TrySubmit([context, reactor, answer = std::move(answer)] {
+  const bool submitted = pool_.TrySubmit([this, context, bytes, out, reactor] {
     // Nobody waits any more for a call that was cancelled or timed out in the
     // queue.
-    reactor->Finish(context->IsCancelled() ? grpc::Status::CANCELLED : rpc::ToGrpc(answer()));
+    if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);
+    reactor->Finish(rpc::RawUnary<Request, Response>(
+        *bytes, out,
+        [this](const Request& request, Response* response) { return Answer(request, response); }));
   });
   if (!submitted) {
     const absl::Status refused =
@@ -335,6 +385,24 @@ grpc::ServerUnaryReactor* QueryService::Submit(grpc::CallbackServerContext* cont
     reactor->Finish(rpc::ToGrpc(rpc::WithRetryDelay(refused, options_.retry_delay)));
   }
   return reactor;
+}
+
+grpc::ServerUnaryReactor* QueryService::QueryWindow(grpc::CallbackServerContext* context,
+                                                    const grpc::ByteBuffer* bytes,
+                                                    grpc::ByteBuffer* out) {
+  return Submit<v1::QueryWindowRequest, v1::QueryWindowResponse>(context, bytes, out);
+}
+
+grpc::ServerUnaryReactor* QueryService::ListSeries(grpc::CallbackServerContext* context,
+                                                   const grpc::ByteBuffer* bytes,
+                                                   grpc::ByteBuffer* out) {
+  return Submit<v1::ListSeriesRequest, v1::ListSeriesResponse>(context, bytes, out);
+}
+
+grpc::ServerUnaryReactor* QueryService::ListTopSeries(grpc::CallbackServerContext* context,
+                                                      const grpc::ByteBuffer* bytes,
+                                                      grpc::ByteBuffer* out) {
+  return Submit<v1::ListTopSeriesRequest, v1::ListTopSeriesResponse>(context, bytes, out);
 }
 
 void QueryService::Stop() {

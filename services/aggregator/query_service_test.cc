@@ -144,7 +144,7 @@ class QueryServiceTest : public ::testing::Test {
   const TierTable tiers_ = TierTable::Default();
   test::FakeClock clock_;
   std::unique_ptr<MemoryStore> store_;
-  SeriesIndex series_{{}};
+  SeriesIndex series_{{.max_series_per_tenant = 1000, .max_series_per_metric = 20}};
   std::unique_ptr<QueryService> service_;
   uint64_t lsn_ = 0;
 };
@@ -365,6 +365,25 @@ TEST_F(QueryServiceTest, SeriesAreListedInPages) {
   EXPECT_EQ(std::adjacent_find(ids.begin(), ids.end()), ids.end());
 }
 
+TEST_F(QueryServiceTest, CanonicalMetricsAreListedWithTheirUnit) {
+  const absl::StatusOr<AliasTable> aliases = AliasTable::Create(
+      {{.name = "cache", .unit = "ratio", .kind = Kind::kGauge, .sources = {{.name = "percent"}}}});
+  ASSERT_TRUE(aliases.ok());
+  Commit("cache", Kind::kGauge, {}, {1});
+  Commit("cache", Kind::kCounter, {}, {1});
+  Commit("percent", Kind::kGauge, {}, {1});
+  QueryServiceOptions options;
+  options.aliases = &*aliases;
+  QueryService service(options, *store_, tiers_, clock_);
+  v1::ListSeriesResponse response;
+  ASSERT_THAT(service.Answer(v1::ListSeriesRequest(), &response), IsOk());
+  ASSERT_THAT(response.series(), SizeIs(3));
+  for (const v1::ListedSeries& series : response.series()) {
+    const bool canonical = series.name() == "cache" && series.kind() == v1::KIND_GAUGE;
+    EXPECT_EQ(series.unit(), canonical ? "ratio" : "");
+  }
+}
+
 TEST_F(QueryServiceTest, APageTokenBelongsToItsRequest) {
   for (int i = 0; i < 3; ++i) Commit("m", Kind::kCounter, {{"i", std::to_string(i)}}, {1});
   v1::ListSeriesRequest request;
@@ -388,6 +407,54 @@ TEST_F(QueryServiceTest, APageTokenBelongsToItsRequest) {
   request.set_page_size(-1);
   ExpectReason(service_->Answer(request, &response), absl::StatusCode::kInvalidArgument,
                v1::INVALID_FIELD, {{"field", "page_size"}});
+}
+
+TEST_F(QueryServiceTest, TopSeriesNameTheMetricThatGrowsAndTheLabelThatMakesIt) {
+  for (int i = 0; i < 50; ++i) {
+    Commit("requests", Kind::kCounter,
+           {{"model", i % 2 == 0 ? "x" : "y"}, {"user_id", "u" + std::to_string(i)}}, {1});
+  }
+  Commit("other", Kind::kGauge, {{"model", "x"}}, {1});
+  QueryServiceOptions options;
+  options.usage = [&](const UsageQuery& query) { return series_.Usage(query); };
+  QueryService service(options, *store_, tiers_, clock_);
+  v1::ListTopSeriesResponse response;
+  ASSERT_THAT(service.Answer(v1::ListTopSeriesRequest(), &response), IsOk());
+  EXPECT_EQ(response.series_count(), 21);
+  EXPECT_EQ(response.max_series(), 1000);
+  EXPECT_EQ(response.max_series_per_metric(), 20);
+  EXPECT_EQ(response.metric_count(), 2);
+  EXPECT_EQ(response.overflowed_series_count(), 30);
+  EXPECT_FALSE(response.overflowed_series_cut());
+  ASSERT_THAT(response.metrics(), SizeIs(2));
+  const v1::TopMetric& worst = response.metrics(0);
+  EXPECT_EQ(worst.name(), "requests");
+  EXPECT_EQ(worst.series_count(), 20);
+  EXPECT_EQ(worst.overflowed_series_count(), 30);
+  EXPECT_TRUE(worst.overflowing());
+  EXPECT_EQ(worst.scanned_series_count(), 20);
+  ASSERT_THAT(worst.labels(), SizeIs(2));
+  EXPECT_EQ(worst.labels(0).name(), "user_id");
+  EXPECT_EQ(worst.labels(0).value_count(), 20);
+  EXPECT_THAT(worst.labels(0).example_values(), SizeIs(5));
+  EXPECT_EQ(worst.labels(1).name(), "model");
+  EXPECT_EQ(worst.labels(1).value_count(), 2);
+  EXPECT_FALSE(response.metrics(1).overflowing());
+
+  v1::ListTopSeriesRequest request;
+  request.set_limit(1);
+  ASSERT_THAT(service.Answer(request, &(response = {})), IsOk());
+  EXPECT_THAT(response.metrics(), SizeIs(1));
+  request.set_name("other");
+  ASSERT_THAT(service.Answer(request, &(response = {})), IsOk());
+  ASSERT_THAT(response.metrics(), SizeIs(1));
+  EXPECT_EQ(response.metrics(0).name(), "other");
+  request.set_limit(-1);
+  ExpectReason(service.Answer(request, &response), absl::StatusCode::kInvalidArgument,
+               v1::INVALID_FIELD, {{"field", "limit"}});
+  // Without the index there is nothing to answer with.
+  EXPECT_THAT(service_->Answer(v1::ListTopSeriesRequest(), &response),
+              StatusIs(absl::StatusCode::kUnavailable));
 }
 
 TEST_F(QueryServiceTest, OverTheWireQueriesPastTheQueueAreRefusedAndTheOthersAnswered) {

@@ -132,6 +132,7 @@ void BatchBuilder::Start(const Limits& limits, absl::Time now, size_t sample_cou
   batch_.samples.reserve(sample_count);
   rejections_ = {};
   bounds_ = TimeBoundsAt(limits, now);
+  value_rules_ = limits.value_rules;
 }
 
 bool BatchBuilder::RejectTime(int64_t event_unix_nano) {
@@ -162,6 +163,81 @@ bool BatchBuilder::RejectNegative(Value value) {
 }
 template bool BatchBuilder::RejectNegative(double value);
 template bool BatchBuilder::RejectNegative(int64_t value);
+
+bool BatchBuilder::InRangeOrReject(const ValueRule& rule, double value) {
+  // What is not finite is rejected as such.
+  if (!std::isfinite(value) || InRange(rule, value)) return true;
+  rejections_.Add(Reject::kValueOutOfRange,
+                  StrCat("value ", value, " of '", rule.metric, "'; allowed are ", rule.least,
+                         " to ", rule.most));
+  return false;
+}
+
+bool BatchBuilder::AddByRule(SeriesHandle series, int64_t event_unix_nano, double value) {
+  const ValueRule& rule = RuleOf(series);
+  const double scaled = Scaled(rule, value);
+  if (!InRangeOrReject(rule, scaled)) return false;
+  series.rule = 0;
+  return AddFloat(series, event_unix_nano, scaled);
+}
+
+bool BatchBuilder::AddByRule(SeriesHandle series, int64_t event_unix_nano, int64_t value) {
+  const ValueRule& rule = RuleOf(series);
+  const PointValue scaled = ScaledNumber(rule, value);
+  const auto* integer = std::get_if<int64_t>(&scaled);
+  const double number =
+      integer != nullptr ? static_cast<double>(*integer) : std::get<double>(scaled);
+  if (!InRangeOrReject(rule, number)) return false;
+  series.rule = 0;
+  return integer != nullptr ? AddInteger(series, event_unix_nano, *integer)
+                            : AddFloat(series, event_unix_nano, number);
+}
+
+bool BatchBuilder::AddPoint(const SeriesHandle& series, int64_t event_unix_nano,
+                            const Point& point) {
+  if (series.rule != 0) {
+    std::optional<PointValue> scaled = ScaledPoint(RuleOf(series), point.value);
+    if (!scaled.has_value()) {
+      rejections_.Add(Reject::kHistogramInvalid,
+                      "an exponential histogram has buckets that its alias cannot scale exactly");
+      return false;
+    }
+    SeriesHandle unruled = series;
+    unruled.rule = 0;
+    return AddPoint(unruled, event_unix_nano,
+                    {.cumulative = point.cumulative,
+                     .start_unix_nano = point.start_unix_nano,
+                     .value = *std::move(scaled)});
+  }
+  if (!TimeAdmitted(event_unix_nano)) return RejectTime(event_unix_nano);
+  if (point.cumulative && series.overflow) {
+    rejections_.Add(Reject::kSeriesLimit,
+                    "a running total of a series past the limit: what it adds cannot be told; "
+                    "send fewer series, or delta temporality");
+    return false;
+  }
+  if (const auto* histogram = std::get_if<Histogram>(&point.value)) {
+    if (const absl::Status valid = ValidateHistogram(*histogram); !valid.ok()) {
+      rejections_.Add(Reject::kHistogramInvalid,
+                      StrCat("a histogram has ", StdView(valid.message())));
+      return false;
+    }
+  } else {
+    const auto* integer = std::get_if<int64_t>(&point.value);
+    const double value =
+        integer != nullptr ? static_cast<double>(*integer) : std::get<double>(point.value);
+    if (!std::isfinite(value)) return RejectNotFinite(value);
+    if (series.kind == Kind::kCounter && value < 0) return RejectNegative(value);
+  }
+  const size_t begin = batch_.points.size();
+  AppendPoint(point, &batch_.points);
+  batch_.samples.push_back({.event_unix_nano = event_unix_nano,
+                            .bits = uint64_t{begin} << 32 | (batch_.points.size() - begin),
+                            .series = series.number,
+                            .slot = series.slot,
+                            .type = frame::ValueType::kPoint});
+  return true;
+}
 
 template <typename Value>
 bool BatchBuilder::TryAddColumns(absl::Span<const SeriesHandle> series,

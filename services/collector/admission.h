@@ -16,8 +16,11 @@
 
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "common/alias/value_rule.h"
+#include "common/base/check.h"
 #include "common/frame/block.h"
 #include "common/model/series.h"
+#include "common/point/point.h"
 #include "services/collector/batch.h"
 #include "services/collector/series_table.h"
 
@@ -38,6 +41,9 @@ enum class Reject {
   kSeriesUndefined = 41,
   kMetricUnsupported = 42,
   kColumnsUneven = 43,
+  kHistogramInvalid = 44,
+  kSeriesLimit = 45,
+  kValueOutOfRange = 46,
 };
 
 // Samples of one request rejected for one reason.
@@ -69,6 +75,8 @@ struct Limits {
   absl::Duration max_future = absl::Minutes(10);
   // How far back: the longest retention.
   absl::Duration max_age = absl::Hours(400 * 24);
+  // Those of the series' handles, whose table is made with the same aliases.
+  absl::Span<const ValueRule> value_rules;
 };
 
 // A rejection in the making.
@@ -101,6 +109,8 @@ class BatchBuilder {
 
   // Each returns whether the sample was admitted; if not, it is in rejections().
   bool AddFloat(const SeriesHandle& series, int64_t event_unix_nano, double value) {
+    if (series.rule != 0) [[unlikely]]
+      return AddByRule(series, event_unix_nano, value);
     if (!TimeAdmitted(event_unix_nano)) [[unlikely]]
       return RejectTime(event_unix_nano);
     if (!std::isfinite(value)) [[unlikely]]
@@ -111,6 +121,8 @@ class BatchBuilder {
     return true;
   }
   bool AddInteger(const SeriesHandle& series, int64_t event_unix_nano, int64_t value) {
+    if (series.rule != 0) [[unlikely]]
+      return AddByRule(series, event_unix_nano, value);
     if (!TimeAdmitted(event_unix_nano)) [[unlikely]]
       return RejectTime(event_unix_nano);
     if (series.kind == Kind::kCounter && value < 0) [[unlikely]]
@@ -119,15 +131,26 @@ class BatchBuilder {
     return true;
   }
 
+  // REQUIRES: a histogram for a distribution, a cumulative number for a counter of
+  // either kind; one that the series' rule scales exactly (ScalesExactly).
+  bool AddPoint(const SeriesHandle& series, int64_t event_unix_nano, const Point& point);
+
   // Adds whole columns in one sweep without a branch per sample: sample i is
   // values[i] of series[refs[i]] at base_unix_nano plus the deltas up to its own.
   // Adds nothing and returns false when there is anything to look at more
   // closely, which most often is a sample to reject: then each is to be added by
-  // itself. `Value` is double or int64_t. REQUIRES: columns of equal length.
+  // itself. `Value` is double or int64_t. REQUIRES: columns of equal length; no
+  // series with a rule, which is for the caller to find out once, not per sample.
   template <typename Value>
   bool TryAddColumns(absl::Span<const SeriesHandle> series, absl::Span<const uint32_t> refs,
                      int64_t base_unix_nano, absl::Span<const int64_t> time_deltas,
                      absl::Span<const Value> values);
+
+  // Whether a point of `series` can be added; else its series is to be interned
+  // under its own name.
+  bool ScalesExactly(const SeriesHandle& series, const PointValue& value) const {
+    return series.rule == 0 || ScaledPoint(RuleOf(series), value).has_value();
+  }
 
   void Reject(enum Reject reason, std::string_view message, int64_t count = 1) {
     rejections_.Add(reason, message, count);
@@ -137,7 +160,10 @@ class BatchBuilder {
   int64_t sample_count() const { return batch_.sample_count(); }
 
   // Takes what was added.
-  AdmittedBatch Build() { return std::exchange(batch_, {}); }
+  AdmittedBatch Build() {
+    // What was reserved for samples that were rejected is kept for the next ones.
+    return sample_count() == 0 ? AdmittedBatch() : std::exchange(batch_, {});
+  }
 
  private:
   template <typename Value>
@@ -155,6 +181,13 @@ class BatchBuilder {
   bool TimeAdmitted(int64_t event_unix_nano) const {
     return event_unix_nano >= bounds_.oldest && event_unix_nano <= bounds_.newest;
   }
+  const ValueRule& RuleOf(const SeriesHandle& series) const {
+    WEIR_CHECK(series.rule < value_rules_.size());
+    return value_rules_[series.rule];
+  }
+  bool AddByRule(SeriesHandle series, int64_t event_unix_nano, double value);
+  bool AddByRule(SeriesHandle series, int64_t event_unix_nano, int64_t value);
+  bool InRangeOrReject(const ValueRule& rule, double value);
   // Each returns false.
   bool RejectTime(int64_t event_unix_nano);
   bool RejectNotFinite(double value);
@@ -164,6 +197,7 @@ class BatchBuilder {
   AdmittedBatch batch_;
   Rejections rejections_;
   TimeBounds bounds_;
+  absl::Span<const ValueRule> value_rules_;
 };
 
 }  // namespace weir::collector

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "absl/random/random.h"
+#include "common/alias/alias_file.h"
 #include "common/base/file_system.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
@@ -41,7 +42,13 @@ absl::Status App::Start() {
   FileSystem& files = PosixFileSystem();
   const absl::Time start = clock_.Now();
   WEIR_RETURN_IF_ERROR(CreateDirectoriesDurably(files, config_.wal_directory));
-  series_ = std::make_unique<SeriesTable>(config_.slot_count, config_.max_series);
+  if (config_.aliases_enabled) {
+    WEIR_ASSIGN_OR_RETURN(aliases_, LoadAliases(config_.aliases_file));
+  }
+  limits_.value_rules = aliases_.value_rules();
+  series_ = std::make_unique<SeriesTable>(
+      config_.slot_count, config_.max_series,
+      [this](const std::string& metric) { events_.SeriesOverflowed(metric); }, &aliases_);
   WEIR_ASSIGN_OR_RETURN(
       log_, wal::Wal::Open({.directory = config_.wal_directory,
                             .new_id = RandomWalId(),
@@ -61,9 +68,9 @@ absl::Status App::Start() {
        {"sessions", writer_->recovered().sessions.size()},
        {"took", clock_.Now() - start}});
 
-  pipeline_ = std::make_unique<Pipeline>(
-      PipelineOptions{.limits = config_.session_limits(), .quota_bytes = config_.wal_quota_bytes},
-      *log_, *writer_, clock_, *this);
+  pipeline_ = std::make_unique<Pipeline>(GroupCommitOptions{.limits = config_.session_limits(),
+                                                            .quota_bytes = config_.wal_quota_bytes},
+                                         *log_, *writer_, clock_, *this);
   delivery_ = std::make_unique<DeliveryClient>(
       DeliveryOptions{.target = config_.aggregator_address,
                       .sender = {.slot_count = config_.slot_count, .collector = NameOf(config_)}},
@@ -79,9 +86,12 @@ absl::Status App::Start() {
                          .clock = clock_,
                          .stopping = stopping_};
   ingest_ = std::make_unique<IngestService>(intake);
-  otlp_ = std::make_unique<OtlpMetricsService>(intake);
-  server_ = std::make_unique<rpc::Server>(
-      rpc::ServerOptions{.listen_addresses = config_.listen, .insecure = config_.insecure});
+  otlp_intake_ = std::make_unique<OtlpIntake>(intake);
+  otlp_ = std::make_unique<OtlpMetricsService>(router_, *otlp_intake_);
+  server_ = std::make_unique<rpc::Server>(rpc::ServerOptions{
+      .listen_addresses = config_.listen, .insecure = config_.insecure, .health = [this] {
+        return Health();
+      }});
   ingest_->Register(*server_);
   otlp_->Register(*server_);
 
@@ -91,6 +101,7 @@ absl::Status App::Start() {
   for (size_t i = 0; i < config_.listen.size(); ++i) {
     Log(Level::kInfo, "collector", "serving", {{"service", "collector"}, {"address", address(i)}});
   }
+  WEIR_RETURN_IF_ERROR(StartHttp());
   if (!config_.ops_listen.empty()) {
     WEIR_ASSIGN_OR_RETURN(
         ops_, telemetry::OpsServer::Start(
@@ -102,6 +113,33 @@ absl::Status App::Start() {
   return absl::OkStatus();
 }
 
+absl::Status App::StartHttp() {
+  if (config_.otlp_http_listen.empty()) return absl::OkStatus();
+  otlp_http_ = std::make_unique<OtlpHttp>(
+      router_,
+      [this](std::string_view bytes, PendingAnswer& answer) { otlp_intake_->Take(bytes, answer); },
+      [this](std::string_view json, PendingAnswer& answer) {
+        otlp_intake_->TakeJson(json, answer);
+      });
+  http_server_ = std::make_unique<HttpServer>(
+      HttpServerOptions{.listen_addresses = config_.otlp_http_listen, .insecure = config_.insecure},
+      clock_);
+  http_server_->AddPost("/v1/metrics", *otlp_http_);
+  WEIR_RETURN_IF_ERROR(http_server_->Start());
+  for (const std::string& address : otlp_http_addresses()) {
+    Log(Level::kInfo, "collector", "serving", {{"service", "otlp_http"}, {"address", address}});
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> App::otlp_http_addresses() const {
+  std::vector<std::string> addresses;
+  for (size_t i = 0; http_server_ != nullptr && i < config_.otlp_http_listen.size(); ++i) {
+    addresses.push_back(http_server_->address(i));
+  }
+  return addresses;
+}
+
 void App::Stop(absl::Time deadline) {
   if (stopped_) return;
   stopped_ = true;
@@ -109,6 +147,7 @@ void App::Stop(absl::Time deadline) {
   if (server_ != nullptr) server_->Drain();
   // What was taken is made durable and acknowledged while streams are open.
   if (pipeline_ != nullptr) pipeline_->Stop();
+  if (http_server_ != nullptr) http_server_->Shutdown(deadline);
   if (server_ != nullptr) server_->Shutdown(deadline);
   if (delivery_ != nullptr) delivery_->Stop();
   if (ops_ != nullptr) ops_->Stop();
@@ -135,9 +174,6 @@ void App::AddMetrics() {
                              [this] { return static_cast<double>(pipeline_->session_count()); });
   registry_.AddCallbackGauge("weir_collector_series", "Series remembered.", {},
                              [this] { return static_cast<double>(series_->size()); });
-  registry_.AddCallbackCounter("weir_collector_overflowed_series_total",
-                               "Series that went to an overflow series.", {},
-                               [this] { return static_cast<double>(series_->overflowed_count()); });
   registry_.AddCallbackGauge("weir_delivery_streaming",
                              "Whether frames are being delivered: 1 or 0.", {},
                              [this] { return delivery_->streaming() ? 1.0 : 0.0; });

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -13,7 +14,9 @@
 #include "common/telemetry/ops_server.h"
 #include "services/collector/config.h"
 #include "services/collector/delivery_client.h"
+#include "services/collector/http_server.h"
 #include "services/collector/ingest_service.h"
+#include "services/collector/otlp_http.h"
 #include "services/collector/otlp_service.h"
 #include "services/collector/pipeline.h"
 
@@ -35,11 +38,17 @@ class App final : public PipelineListener {
 
   // The i-th address served, with the port bound.
   std::string address(size_t i = 0) const { return server_->address(i); }
-  // OK while the log takes batches and they are delivered.
+  // Likewise for OTLP over HTTP; none when it is off.
+  std::vector<std::string> otlp_http_addresses() const;
+  // OK while the log takes batches: what /healthz and grpc.health.v1 say. Whether
+  // they are delivered does not matter here, since a collector whose aggregator is
+  // away still acknowledges, and must keep its traffic; weir_delivery_streaming and
+  // the lsns of the log tell. Thread-safe.
   absl::Status Health() const;
   int exit_status() const { return 0; }
 
  private:
+  absl::Status StartHttp();
   void AddMetrics();
 
   // PipelineListener
@@ -50,7 +59,7 @@ class App final : public PipelineListener {
   void GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync) override;
 
   const Config config_;
-  const Limits limits_;
+  Limits limits_;  // complete once started
   Clock& clock_;
   telemetry::Registry& registry_;
   Events events_;
@@ -59,14 +68,18 @@ class App final : public PipelineListener {
 
   // In the order they are made; they end in reverse.
   AckRouter router_;
+  AliasTable aliases_;
   std::unique_ptr<SeriesTable> series_;
   std::unique_ptr<wal::Wal> log_;
   std::unique_ptr<LogWriter> writer_;
   std::unique_ptr<Pipeline> pipeline_;
   std::unique_ptr<DeliveryClient> delivery_;
   std::unique_ptr<IngestService> ingest_;
+  std::unique_ptr<OtlpIntake> otlp_intake_;
   std::unique_ptr<OtlpMetricsService> otlp_;
   std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<OtlpHttp> otlp_http_;
+  std::unique_ptr<HttpServer> http_server_;
   std::unique_ptr<telemetry::OpsServer> ops_;
 };
 

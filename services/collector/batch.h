@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "common/frame/block.h"
@@ -18,7 +20,9 @@ using SeriesNumber = uint32_t;
 // Without initialisers: arrays of them are filled at once.
 struct AdmittedSample {
   int64_t event_unix_nano;
-  uint64_t bits;  // as frame::Block has them
+  // As frame::Block has them; of a point, where it begins in the batch's `points`
+  // (the upper half) and its length.
+  uint64_t bits;
   SeriesNumber series;
   uint16_t slot;
   frame::ValueType type;
@@ -27,8 +31,16 @@ static_assert(sizeof(AdmittedSample) == 24);
 
 struct AdmittedBatch {
   std::vector<AdmittedSample> samples;
+  std::string points;  // AppendPoint, one after the other; below 4 GiB
+
+  std::string_view PointOf(const AdmittedSample& sample) const {
+    return std::string_view(points).substr(sample.bits >> 32, sample.bits & UINT32_MAX);
+  }
 
   int64_t sample_count() const { return static_cast<int64_t>(samples.size()); }
+  int64_t memory_bytes() const {
+    return static_cast<int64_t>(samples.capacity() * sizeof(AdmittedSample) + points.capacity());
+  }
 };
 
 }  // namespace weir::collector

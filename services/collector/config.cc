@@ -8,6 +8,8 @@ void Config::Bind(config::Loader& loader) {
   loader.Add(
       "listen", &listen,
       {.help = "Addresses for gRPC clients and OTLP; port 0 lets the kernel choose.", .min = 1});
+  loader.Add("otlp_http_listen", &otlp_http_listen,
+             {.help = "Addresses for OTLP over HTTP; empty for none."});
   loader.Add("ops_listen", &ops_listen,
              {.help = "Address of /metrics and /healthz; empty for none."});
   loader.Add("insecure", &insecure,
@@ -49,6 +51,10 @@ void Config::Bind(config::Loader& loader) {
              {.help = "How old an event time may be; the longest retention is 400 days.",
               .min = 1,
               .max = 400.0 * 86400});
+  loader.Add("aliases.enabled", &aliases_enabled,
+             {.help = "Renames engines' metrics to canonical ones, in their units."});
+  loader.Add("aliases.file", &aliases_file,
+             {.help = "Aliases beside those shipped, as YAML; give the aggregator the same."});
   loader.Add(
       "log_level", &log_level,
       {.help = "The least severe lines logged.", .choices = {"debug", "info", "warning", "error"}});

@@ -18,6 +18,8 @@ namespace weir::collector {
 struct Config {
   // Addresses for gRPC: IngestService and OTLP. Port 0 lets the kernel choose.
   std::vector<std::string> listen = {"127.0.0.1:4317"};
+  // Addresses for OTLP over HTTP; none for no HTTP.
+  std::vector<std::string> otlp_http_listen = {"127.0.0.1:4318"};
   // Address for /metrics and /healthz; empty for none.
   std::string ops_listen = "127.0.0.1:7171";
   // Allows listening on addresses other machines can reach, in plain text.
@@ -47,6 +49,11 @@ struct Config {
   // How far ahead of our clock an event may be, and how far back.
   absl::Duration max_future = absl::Minutes(10);
   absl::Duration max_age = absl::Hours(400 * 24);
+
+  // Whether engines' own metric names become canonical ones (docs/aliases.md), and a
+  // file that adds to the shipped table or replaces it; empty for none.
+  bool aliases_enabled = true;
+  std::string aliases_file;
 
   std::string log_level = "info";
 

@@ -1,11 +1,22 @@
 #include "services/collector/events.h"
 
+#include <utility>
+
 namespace weir::collector {
 
 using telemetry::Level;
 
+namespace {
+
+constexpr absl::Duration kRejectionLogInterval = absl::Minutes(1);
+// A message may quote a name that a client made up.
+constexpr size_t kMaxLoggedBytes = 256;
+
+}  // namespace
+
 Events::Events(telemetry::Registry& registry, Clock& clock)
     : telemetry::Events(registry, clock, "collector"),
+      clock_(clock),
       delivery_problems_(Event("weir_delivery_problems_total",
                                "Faults in delivery that an operator must look at.")),
       delivery_connections_(
@@ -13,6 +24,9 @@ Events::Events(telemetry::Registry& registry, Clock& clock)
       delivery_closes_(Event("weir_delivery_closes_total", "Delivery streams that ended.")),
       trim_failures_(Event("weir_trim_failures_total",
                            "Times the log could not be trimmed for want of disk space.")),
+      overflows_(Event("weir_collector_overflowed_series_total",
+                       "Different series past max_series, summed up in overflow series.", {},
+                       absl::Seconds(10))),
       groups_(registry.AddCounter("weir_group_commits_total", "Groups of batches made durable.")),
       group_samples_(registry.AddHistogram("weir_group_samples", "Samples in one group commit.",
                                            telemetry::ExponentialBounds(1, 4, 12))),
@@ -35,6 +49,22 @@ void Events::Rejected(std::string_view protocol, const Rejections& rejections) {
                     {{"protocol", std::string(protocol)},
                      {"reason", std::string(RejectName(rejected.reason))}})
         .Increment(rejected.count);
+    int64_t count;
+    {
+      const absl::Time now = clock_.Now();
+      MutexLock lock(&mu_);
+      RejectionLog& log = rejection_logs_[rejected.reason];
+      log.unlogged_count += rejected.count;
+      // A clock that was set back must not silence it.
+      if (now < log.next_line && log.next_line - now <= kRejectionLogInterval) continue;
+      log.next_line = now + kRejectionLogInterval;
+      count = std::exchange(log.unlogged_count, 0);
+    }
+    telemetry::Log(Level::kWarning, component(), "samples rejected",
+                   {{"reason", RejectName(rejected.reason)},
+                    {"protocol", protocol},
+                    {"count", count},
+                    {"first", std::string_view(rejected.message).substr(0, kMaxLoggedBytes)}});
   }
 }
 
@@ -59,6 +89,16 @@ void Events::GroupCommitted(int64_t samples, absl::Duration write, absl::Duratio
   group_samples_.Observe(static_cast<double>(samples));
   write_seconds_.Observe(write);
   sync_seconds_.Observe(sync);
+}
+
+void Events::SeriesOverflowed(const std::string& metric) {
+  registry()
+      .AddCounter("weir_overflowed_series_total",
+                  "Different series past max_series by metric name, the first 100 of them.",
+                  {{"metric", metric}})
+      .Increment();
+  Record(overflows_, Level::kWarning, "a series past max_series is summed up",
+         {{"metric", metric}});
 }
 
 void Events::TrimFailed(const absl::Status& why) {
@@ -104,6 +144,12 @@ std::string_view RejectName(Reject reason) {
       return "metric_unsupported";
     case Reject::kColumnsUneven:
       return "columns_uneven";
+    case Reject::kHistogramInvalid:
+      return "histogram_invalid";
+    case Reject::kSeriesLimit:
+      return "series_limit";
+    case Reject::kValueOutOfRange:
+      return "value_out_of_range";
   }
   return "unknown";
 }

@@ -285,15 +285,25 @@ class BatchStream final : public rpc::StreamHandler {
     if (auto error = AdmitSeries(intake_.limits, &scratch_); error.has_value()) {
       // Its samples are rejected as they come, with this reason.
       series_[ref] = {};
+      by_rule_.erase(ref);
       not_admitted_.insert_or_assign(ref, *std::move(error));
       return;
     }
-    series_[ref] = intake_.series.Intern(scratch_);
+    const SeriesHandle handle = intake_.series.Intern(scratch_);
+    not_admitted_.erase(ref);
+    if (handle.rule == 0) {
+      series_[ref] = handle;
+      return;
+    }
+    // Columns with such a series are added sample by sample.
+    series_[ref] = {};
+    by_rule_.insert_or_assign(ref, handle);
   }
 
   // The series of a sample, or null after rejecting the sample.
   const SeriesHandle* Find(uint32_t ref) {
     if (ref < series_.size() && series_[ref].number != kNoSeries) return &series_[ref];
+    if (const auto found = by_rule_.find(ref); found != by_rule_.end()) return &found->second;
     if (const auto why = not_admitted_.find(ref); why != not_admitted_.end()) {
       builder_.Reject(why->second.reason, why->second.message);
     } else {
@@ -347,8 +357,10 @@ class BatchStream final : public rpc::StreamHandler {
   bool open_ = false;
   frame::SessionId session_;
   AckLevel level_ = AckLevel::kDurable;
-  std::optional<uint64_t> awaited_;   // the batch a rewind asked for
-  std::vector<SeriesHandle> series_;  // by ref; without a number when not admitted
+  std::optional<uint64_t> awaited_;  // the batch a rewind asked for
+  // By ref; without a number when not admitted, or in `by_rule_`.
+  std::vector<SeriesHandle> series_;
+  absl::flat_hash_map<uint32_t, SeriesHandle> by_rule_;      // those with a rule
   absl::flat_hash_map<uint32_t, SeriesError> not_admitted_;  // by ref: why
   Series scratch_;
   BatchBuilder builder_;

@@ -76,7 +76,8 @@ absl::StatusOr<LogState> LogState::Decode(std::string_view bytes, int slot_count
     SessionEntry& entry = state.sessions[frame::SessionId::FromBytes(id)];
     entry.sequence = reader.Varint();
     const uint8_t lifetime = reader.Fixed<uint8_t>();
-    if (lifetime > 1) return absl::DataLossError("checkpoint state with an unknown lifetime");
+    if (lifetime > static_cast<uint8_t>(frame::Lifetime::kContent))
+      return absl::DataLossError("checkpoint state with an unknown lifetime");
     entry.lifetime = static_cast<frame::Lifetime>(lifetime);
     entry.last_time = absl::FromUnixNanos(reader.Fixed<int64_t>());
   }

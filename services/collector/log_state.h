@@ -34,9 +34,21 @@ using SessionTable = absl::flat_hash_map<frame::SessionId, SessionEntry>;
 struct SessionLifetimes {
   absl::Duration session = absl::Hours(24);
   absl::Duration key = absl::Hours(1);
+  absl::Duration content = absl::Minutes(10);
 
+  absl::Duration Of(frame::Lifetime lifetime) const {
+    switch (lifetime) {
+      case frame::Lifetime::kSession:
+        return session;
+      case frame::Lifetime::kKey:
+        return key;
+      case frame::Lifetime::kContent:
+        return content;
+    }
+    return session;
+  }
   bool Expired(const SessionEntry& entry, absl::Time now) const {
-    return now - entry.last_time > (entry.lifetime == frame::Lifetime::kKey ? key : session);
+    return now - entry.last_time > Of(entry.lifetime);
   }
 };
 

@@ -52,8 +52,10 @@ absl::StatusOr<Written> LogWriter::Write(const Group& group, absl::Time now) {
   }
   absl::StatusOr<Written> written = WriteGathered(group, now);
   if (!written.ok()) {
-    // The next attempt defines them (again).
-    for (const MissingSeries& series : missing_) defined_segments_[series.number] = 0;
+    // What was not appended is for the next attempt to define.
+    for (size_t i = defined_count_; i < missing_.size(); ++i) {
+      defined_segments_[missing_[i].number] = 0;
+    }
   }
   return written;
 }
@@ -64,21 +66,23 @@ absl::StatusOr<Written> LogWriter::WriteGathered(const Group& group, absl::Time 
   // All frames of a group go into one segment, however large it gets: a new one
   // would need every definition again, and the samples might never get their turn.
   missing_.clear();
+  defined_count_ = 0;
   WEIR_ASSIGN_OR_RETURN(const wal::Position position, log_.Prepare());
   Gather(group, position.segment);
 
   const auto no_parts = std::vector<frame::SubframeParts>(static_cast<size_t>(slot_count()));
   std::vector<frame::SubframeParts> parts = no_parts;
   size_t definition_bytes = 0;
-  for (const MissingSeries& series : missing_) {
-    const std::string_view bytes = series_.Definition(series.number).bytes;
+  for (size_t i = 0; i < missing_.size(); ++i) {
+    const auto [number, slot] = missing_[i];
+    const std::string_view bytes = series_.Definition(number);
     if (definition_bytes + bytes.size() > kMaxDefinitionBytes) {
       WEIR_RETURN_IF_ERROR(Append(std::exchange(parts, no_parts), {}, seal_time));
+      defined_count_ = i;
       definition_bytes = 0;
     }
     definition_bytes += bytes.size();
-    parts[static_cast<size_t>(series.slot)].definitions.push_back(
-        {.number = series.number, .series = bytes});
+    parts[static_cast<size_t>(slot)].definitions.push_back({.number = number, .series = bytes});
   }
   for (int slot = 0; slot < slot_count(); ++slot) {
     frame::SubframeParts& part = parts[static_cast<size_t>(slot)];
@@ -101,7 +105,7 @@ void LogWriter::Gather(const Group& group, uint64_t segment) {
         defined = segment;
         missing_.push_back({.number = sample.series, .slot = sample.slot});
       }
-      samples_.Add(sample);
+      samples_.Add(sample, batch);
     }
   }
   samples_.Finish();

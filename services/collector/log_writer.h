@@ -19,9 +19,9 @@
 
 namespace weir::collector {
 
-// The most bytes of samples a group may have (unless it is a single batch), so
-// that its frame, with the definitions it needs, stays within one record: encoded,
-// no sample is larger.
+// The most bytes of batches a group may have (unless it is a single one), so that
+// its frame, with the definitions it needs, stays within one record: encoded,
+// samples take less, but for a few that begin a block.
 inline constexpr int64_t kMaxGroupBytes = 2 << 20;
 // Definitions beyond this go into frames of their own before the samples.
 inline constexpr size_t kMaxDefinitionBytes = 1 << 20;
@@ -36,7 +36,7 @@ struct Written {
 
 class LogWriter {
  public:
-  // Reads back what the log holds. `series` learns the segment being written.
+  // Reads back what the log holds.
   // Errors: those of the log, and DataLoss for frames that do not parse.
   static absl::StatusOr<std::unique_ptr<LogWriter>> Open(wal::Wal& log, SeriesTable& series,
                                                          SessionLifetimes lifetimes, Mutant mutant);
@@ -93,6 +93,7 @@ class LogWriter {
     int slot;
   };
   std::vector<MissingSeries> missing_;
+  size_t defined_count_ = 0;  // of them, in frames appended already
   SlotBlocks samples_;
   std::string frame_;
 };

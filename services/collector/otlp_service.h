@@ -1,29 +1,19 @@
-// OTLP's way in: opentelemetry.proto.collector.metrics.v1.MetricsService.
-//
-// Labels of a series are the point's attributes, then the resource's where the
-// point has none of that name, then `otel.scope.name` where the scope has a
-// name. Values that are not text are written as JSON writes them.
-//
-// Taken are gauges, and sums with delta temporality; other points are rejected
-// one by one with METRIC_UNSUPPORTED. OTLP has no request id, so a request that
-// is sent again after a lost answer counts again.
+// OTLP over gRPC: opentelemetry.proto.collector.metrics.v1.MetricsService.
 //
 // Thread safety: thread-safe.
 #pragma once
 
 #include "common/rpc/server.h"
 #include "opentelemetry/proto/collector/metrics/v1/metrics_service.grpc.pb.h"
-#include "services/collector/intake.h"
+#include "services/collector/otlp_intake.h"
 
 namespace weir::collector {
-
-namespace otlp = opentelemetry::proto::collector::metrics::v1;
 
 class OtlpMetricsService final
     : public otlp::MetricsService::WithRawCallbackMethod_Export<otlp::MetricsService::Service> {
  public:
-  explicit OtlpMetricsService(Intake intake)
-      : intake_(intake), accepted_(intake.events.AcceptedBy("otlp")) {}
+  // Both outlive it.
+  OtlpMetricsService(AckRouter& router, OtlpIntake& intake) : router_(router), intake_(intake) {}
 
   void Register(rpc::Server& server);
 
@@ -32,8 +22,8 @@ class OtlpMetricsService final
                                    grpc::ByteBuffer* response) override;
 
  private:
-  const Intake intake_;
-  telemetry::Counter& accepted_;
+  AckRouter& router_;
+  OtlpIntake& intake_;
 };
 
 }  // namespace weir::collector

@@ -1,6 +1,8 @@
 // The collector's one road into the log: batches from every way in wait here,
 // the log thread takes them in groups, writes a frame, syncs, and tells who
-// waits. While one group is being synced the next gathers: that is group commit.
+// waits. While one group is being synced the next gathers: that is group commit,
+// whose steps and their order are GroupCommit's; here is the thread that takes
+// them.
 //
 // A failed write or fsync ends the process (WEIR_CHECK), since nothing is known of
 // what the disk holds then, and only a restart, which reads it back, is honest.
@@ -10,15 +12,14 @@
 // the log thread, except Told, which may also come from OnCommitted's caller.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <functional>
+#include <optional>
 #include <thread>
 #include <vector>
 
 #include "common/base/clock.h"
-#include "common/base/mutex.h"
 #include "common/wal/wal.h"
+#include "services/collector/group_commit.h"
 #include "services/collector/log_writer.h"
 #include "services/collector/session_core.h"
 
@@ -39,17 +40,10 @@ class PipelineListener {
   virtual void GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync) = 0;
 };
 
-struct PipelineOptions {
-  SessionLimits limits;
-  // Of the log's quota, from which on batches are refused; in (0, 1).
-  double full_ratio = 0.9;
-  int64_t quota_bytes = 0;  // 0: none
-};
-
 class Pipeline {
  public:
   // All outlive this object.
-  Pipeline(PipelineOptions options, wal::Wal& log, LogWriter& writer, Clock& clock,
+  Pipeline(GroupCommitOptions options, wal::Wal& log, LogWriter& writer, Clock& clock,
            PipelineListener& listener);
   ~Pipeline();
 
@@ -57,44 +51,40 @@ class Pipeline {
   // Writes what is queued, then joins the thread. Idempotent.
   void Stop();
 
-  Submitted Submit(Submission submission);
-  Submitted SubmitAll(std::vector<Submission> submissions);
-  std::optional<uint64_t> LastSequence(const frame::SessionId& id);
+  Submitted Submit(Submission submission) { return steps_.Submit(std::move(submission)); }
+  Submitted SubmitAll(const Waiter& waiter, std::optional<frame::SessionId> content,
+                      std::vector<AdmittedBatch> batches) {
+    return steps_.SubmitAll(waiter, content, std::move(batches));
+  }
+  std::optional<uint64_t> LastSequence(const frame::SessionId& id) {
+    return steps_.LastSequence(id);
+  }
   // From the sender: everything up to `lsn` is in the store.
   void OnCommitted(uint64_t lsn);
 
-  int64_t queued_bytes();
-  int64_t session_count();
-  bool log_full() const { return log_full_.load(std::memory_order_relaxed); }
+  int64_t queued_bytes() { return steps_.queued_bytes(); }
+  int64_t session_count() { return steps_.session_count(); }
+  bool log_full() const { return steps_.log_full(); }
 
  private:
   void Run();
-  bool WaitForWork() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Returns false when the group was given up because of Stop: then nothing may
-  // enter the log any more, or a session would have a hole.
-  bool Commit(Group group);
-  void HouseKeep();
+  // Says what a step has done.
+  void Report(const Advanced& advanced, absl::Duration took);
+  void HouseKeep(absl::Time now);
 
   // Constant after construction.
-  const PipelineOptions options_;
-  wal::Wal& log_;
   LogWriter& writer_;
   Clock& clock_;
   PipelineListener& listener_;
   std::thread thread_;
 
+  // Self-synchronized.
+  GroupCommit steps_;
+
   // Owned by the log thread.
-  absl::Time next_house_keeping_ = absl::InfinitePast();
-  absl::Time next_expiry_ = absl::InfinitePast();
   std::vector<uint64_t> announced_;
-
-  std::atomic<bool> log_full_{false};
-
-  Mutex mu_;
-  CondVar changed_;
-  SessionCore core_ ABSL_GUARDED_BY(mu_);
-  uint64_t committed_lsn_ ABSL_GUARDED_BY(mu_) = 0;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Duration write_time_;  // of the group on its way
+  absl::Duration sync_time_;
 };
 
 }  // namespace weir::collector

@@ -5,10 +5,8 @@
 namespace weir::collector {
 namespace {
 
-// A queued batch counts its bytes and what surrounds them.
-int64_t CostOf(const AdmittedBatch& batch) {
-  return 256 + batch.sample_count() * static_cast<int64_t>(sizeof(AdmittedSample));
-}
+// A queued batch counts the bytes it holds and what surrounds them.
+int64_t CostOf(const AdmittedBatch& batch) { return 256 + batch.memory_bytes(); }
 
 }  // namespace
 
@@ -64,12 +62,40 @@ Submitted SessionCore::Submit(Submission submission) {
   return {.result = SubmitResult::kQueued, .next_sequence = next + 1};
 }
 
-Submitted SessionCore::SubmitAll(std::vector<Submission> submissions) {
+Submitted SessionCore::SubmitAll(const Waiter& waiter, std::optional<frame::SessionId> content,
+                                 std::vector<AdmittedBatch> batches) {
+  size_t known = 0;
+  if (mutant_ == Mutant::kNoSessionDedupe) content.reset();
+  if (content.has_value()) {
+    const auto found = sessions_.find(*content);
+    if (found != sessions_.end()) {
+      known = std::min<uint64_t>(found->second.accepted, batches.size());
+    } else if (session_count() >= limits_.max_sessions) {
+      content.reset();
+    }
+  }
+  if (known == batches.size()) {
+    QueueRepeat(waiter);
+    return {.result = SubmitResult::kDuplicate};
+  }
   int64_t cost = 0;
-  for (const Submission& submission : submissions) cost += CostOf(submission.batch);
+  for (size_t i = known; i < batches.size(); ++i) cost += CostOf(batches[i]);
   if (const auto refusal = Refusal(cost); refusal.has_value()) return {.result = *refusal};
   queued_bytes_ += cost;
-  std::move(submissions.begin(), submissions.end(), std::back_inserter(queue_));
+  for (size_t i = known; i < batches.size(); ++i) {
+    Submission submission = {.batch = std::move(batches[i])};
+    if (i + 1 == batches.size()) submission.waiter = waiter;
+    if (content.has_value()) {
+      submission.session = {
+          .id = *content, .sequence = i + 1, .lifetime = frame::Lifetime::kContent};
+    }
+    queue_.push_back(std::move(submission));
+  }
+  if (content.has_value()) {
+    Session& session = sessions_[*content];
+    session.accepted = batches.size();
+    session.lifetime = frame::Lifetime::kContent;
+  }
   return {};
 }
 

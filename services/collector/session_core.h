@@ -87,8 +87,13 @@ class SessionCore {
 
   Submitted Submit(Submission submission);
 
-  // Submits batches of one request without a session, all or none of them.
-  Submitted SubmitAll(std::vector<Submission> submissions);
+  // Submits the batches of one request, all or none of them; `waiter` is told when
+  // the last is safe, and those before it then are, too. With an id they are
+  // numbered from 1, and those that are known already are not counted again:
+  // kDuplicate when all are. Not numbered are the batches of a request known by
+  // its content alone while as many sessions are remembered as may be.
+  Submitted SubmitAll(const Waiter& waiter, std::optional<frame::SessionId> content,
+                      std::vector<AdmittedBatch> batches);
 
   // The next group: batches in arrival order, at most `max_bytes` of them but at
   // least one. Empty when nothing waits.

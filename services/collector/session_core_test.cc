@@ -102,11 +102,53 @@ TEST(SessionCoreTest, BatchesOfOneRequestAreTakenTogetherOrNotAtAll) {
   core.Submit(Numbered(1));
   core.Submit(Numbered(2));
   core.Submit(Numbered(3));
-  std::vector<Submission> request(2);
-  EXPECT_EQ(core.SubmitAll(request).result, SubmitResult::kOverloaded);
+  const std::vector<AdmittedBatch> request = {BatchOf(1), BatchOf(1)};
+  EXPECT_EQ(core.SubmitAll({}, std::nullopt, request).result, SubmitResult::kOverloaded);
   EXPECT_EQ(core.Take(1 << 20).waiters.size(), 3u);
-  EXPECT_EQ(core.SubmitAll(request).result, SubmitResult::kQueued);
+  EXPECT_EQ(core.SubmitAll({}, std::nullopt, request).result, SubmitResult::kQueued);
   EXPECT_EQ(core.Take(1 << 20).waiters.size(), 2u);
+}
+
+TEST(SessionCoreTest, ARequestKnownByItsContentCountsOnce) {
+  SessionCore core({}, Mutant::kNone);
+  const frame::SessionId content = {.high = 9, .low = 9};
+  const std::vector<AdmittedBatch> request = {BatchOf(1), BatchOf(2)};
+  EXPECT_EQ(core.SubmitAll({.connection = 1}, content, request).result, SubmitResult::kQueued);
+  EXPECT_EQ(core.SubmitAll({.connection = 2}, content, request).result, SubmitResult::kDuplicate);
+  Group group = core.Take(1 << 20);
+  EXPECT_EQ(group.batches.size(), 2u);
+  ASSERT_EQ(group.sessions.size(), 1u);
+  EXPECT_EQ(group.sessions[0].sequence, 2u);
+  EXPECT_EQ(group.sessions[0].lifetime, frame::Lifetime::kContent);
+  EXPECT_EQ(core.OnDurable(std::move(group), 1, kNow).back().connection, 2u);
+  core.Expire(kNow + absl::Minutes(10));
+  EXPECT_EQ(core.SubmitAll({.connection = 3}, content, request).result, SubmitResult::kDuplicate);
+  core.OnDurable(core.Take(1 << 20), 1, kNow);
+  core.Expire(kNow + absl::Minutes(10) + absl::Seconds(1));
+  EXPECT_EQ(core.SubmitAll({.connection = 4}, content, request).result, SubmitResult::kQueued);
+}
+
+// A crash came between the frames of its batches: what was not durable counts.
+TEST(SessionCoreTest, ARepeatedRequestCountsOnlyWhatTheLogLacks) {
+  SessionCore core({}, Mutant::kNone);
+  const frame::SessionId content = {.high = 9, .low = 9};
+  core.Restore(
+      {{content, {.sequence = 1, .lifetime = frame::Lifetime::kContent, .last_time = kNow}}});
+  const std::vector<AdmittedBatch> request = {BatchOf(1), BatchOf(2)};
+  EXPECT_EQ(core.SubmitAll({.connection = 1}, content, request).result, SubmitResult::kQueued);
+  const Group group = core.Take(1 << 20);
+  ASSERT_EQ(group.batches.size(), 1u);
+  EXPECT_EQ(group.batches[0].sample_count(), 2);
+}
+
+TEST(SessionCoreTest, WithoutRoomToRememberARequestCountsAllTheSame) {
+  SessionCore core({.max_sessions = 1}, Mutant::kNone);
+  core.Submit(Numbered(1));
+  const frame::SessionId content = {.high = 9, .low = 9};
+  const std::vector<AdmittedBatch> request = {BatchOf(1)};
+  EXPECT_EQ(core.SubmitAll({}, content, request).result, SubmitResult::kQueued);
+  EXPECT_EQ(core.SubmitAll({}, content, request).result, SubmitResult::kQueued);
+  EXPECT_EQ(core.Take(1 << 20).batches.size(), 3u);
 }
 
 TEST(SessionCoreTest, AGroupTakesAtMostItsBytesButAlwaysOneBatch) {

@@ -5,12 +5,15 @@
 namespace weir::collector {
 
 SlotBlocks::SlotBlocks(int slot_count)
-    : columns_(static_cast<size_t>(slot_count) * 2),
+    : columns_(static_cast<size_t>(slot_count) * frame::kValueTypes),
       sample_counts_(static_cast<size_t>(slot_count), 0),
       blocks_(static_cast<size_t>(slot_count)) {}
 
 void SlotBlocks::Clear() {
-  for (Columns& columns : columns_) columns.count = 0;
+  for (Columns& columns : columns_) {
+    columns.count = 0;
+    columns.points.clear();
+  }
   encoded_.clear();
   pieces_.clear();
   std::fill(sample_counts_.begin(), sample_counts_.end(), 0);
@@ -18,12 +21,13 @@ void SlotBlocks::Clear() {
 }
 
 void SlotBlocks::Encode(int slot, frame::ValueType type) {
-  Columns& columns = columns_[static_cast<size_t>(slot) * 2 + static_cast<size_t>(type)];
+  Columns& columns = columns_[IndexOf(slot, type)];
   const size_t count = std::exchange(columns.count, 0);
-  frame::AppendBlock(
-      {type, absl::MakeSpan(columns.refs.data(), count),
-       absl::MakeSpan(columns.times.data(), count), absl::MakeSpan(columns.bits.data(), count)},
-      &encoded_);
+  frame::AppendBlock({type, absl::MakeSpan(columns.refs.data(), count),
+                      absl::MakeSpan(columns.times.data(), count),
+                      absl::MakeSpan(columns.bits.data(), count), columns.points},
+                     &encoded_);
+  columns.points.clear();
   sample_counts_[static_cast<size_t>(slot)] += count;
   pieces_.push_back({.slot = slot, .end = encoded_.size()});
 }
@@ -31,7 +35,8 @@ void SlotBlocks::Encode(int slot, frame::ValueType type) {
 void SlotBlocks::Finish() {
   for (size_t i = 0; i < columns_.size(); ++i) {
     if (columns_[i].count > 0) {
-      Encode(static_cast<int>(i / 2), static_cast<frame::ValueType>(i % 2));
+      Encode(static_cast<int>(i / frame::kValueTypes),
+             static_cast<frame::ValueType>(i % frame::kValueTypes));
     }
   }
   // `encoded_` has stopped moving.

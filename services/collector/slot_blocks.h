@@ -1,8 +1,7 @@
 // The samples of one group of batches, divided by slot and encoded as blocks.
 //
-// Samples are dealt out to columns, one set for the floats and one for the
-// integers of each slot; what fills up is encoded. The columns of all slots
-// together fit a second-level cache.
+// Samples are dealt out to columns, a set for each type of value of each slot;
+// what fills up is encoded. The columns of 16 slots fit a second-level cache.
 //
 // Thread safety: thread-compatible.
 #pragma once
@@ -25,14 +24,18 @@ class SlotBlocks {
   // Forgets everything but keeps memory.
   void Clear();
 
-  // REQUIRES: sample.slot < slot_count.
-  void Add(const AdmittedSample& sample) {
-    const size_t of_slot = size_t{sample.slot} * 2;
-    Columns& columns = columns_[of_slot + static_cast<size_t>(sample.type)];
+  // REQUIRES: `batch` has the sample; sample.slot < slot_count.
+  void Add(const AdmittedSample& sample, const AdmittedBatch& batch) {
+    Columns& columns = columns_[IndexOf(sample.slot, sample.type)];
     const size_t i = columns.count++;
     columns.refs[i] = sample.series;
     columns.times[i] = sample.event_unix_nano;
     columns.bits[i] = sample.bits;
+    if (sample.type == frame::ValueType::kPoint) [[unlikely]] {
+      const std::string_view point = batch.PointOf(sample);
+      columns.bits[i] = point.size();
+      columns.points.append(point);
+    }
     if (columns.count == kCapacity) [[unlikely]]
       Encode(sample.slot, sample.type);
   }
@@ -41,8 +44,7 @@ class SlotBlocks {
   void Finish();
 
   uint64_t sample_count(int slot) const { return sample_counts_[static_cast<size_t>(slot)]; }
-  // After Finish; valid until Clear. Floats and integers keep their order, each
-  // among themselves.
+  // After Finish; valid until Clear. Values of one type keep their order.
   const std::vector<std::string_view>& blocks(int slot) const {
     return blocks_[static_cast<size_t>(slot)];
   }
@@ -56,6 +58,7 @@ class SlotBlocks {
     std::array<uint32_t, kCapacity> refs;
     std::array<int64_t, kCapacity> times;
     std::array<uint64_t, kCapacity> bits;
+    std::string points;
   };
   static_assert(sizeof(Columns) / 64 % 2 == 1);
   struct Piece {
@@ -63,6 +66,9 @@ class SlotBlocks {
     size_t end;  // of its block in `encoded_`; it begins where the one before ends
   };
 
+  static size_t IndexOf(int slot, frame::ValueType type) {
+    return static_cast<size_t>(slot) * frame::kValueTypes + static_cast<size_t>(type);
+  }
   void Encode(int slot, frame::ValueType type);
 
   std::vector<Columns> columns_;  // by slot and type

@@ -18,10 +18,11 @@
 #include "common/rpc/buffer.h"
 #include "common/rpc/error.h"
 #include "services/collector/ack_router.h"
+#include "services/collector/pending_answer.h"
 
 namespace weir::collector {
 
-class UnaryCall final : public grpc::ServerUnaryReactor, public AckSink {
+class UnaryCall final : public grpc::ServerUnaryReactor, public AckSink, public PendingAnswer {
  public:
   // `response` is gRPC's, valid until the call is finished.
   static std::shared_ptr<UnaryCall> Create(AckRouter& router, grpc::ByteBuffer* response) {
@@ -31,8 +32,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor, public AckSink {
     return call;
   }
 
-  // Makes OnAcked answer with `answer`; returns the number to wait under.
-  uint64_t AwaitAck(const google::protobuf::MessageLite& answer) {
+  uint64_t AwaitAck(const google::protobuf::MessageLite& answer) override {
     grpc::ByteBuffer bytes = rpc::ToBuffer(answer);
     const uint64_t connection = router_.Register(self_);
     MutexLock lock(&mu_);
@@ -41,10 +41,10 @@ class UnaryCall final : public grpc::ServerUnaryReactor, public AckSink {
     return connection;
   }
 
-  void Answer(const google::protobuf::MessageLite& answer) {
+  void Answer(const google::protobuf::MessageLite& answer) override {
     Finish(rpc::ToBuffer(answer), grpc::Status::OK);
   }
-  void Fail(const absl::Status& status) { Finish({}, rpc::ToGrpc(status)); }
+  void Fail(const absl::Status& status) override { Finish({}, rpc::ToGrpc(status)); }
 
   void OnAcked(uint64_t) override {
     grpc::ByteBuffer answer;

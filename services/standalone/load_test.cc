@@ -1,12 +1,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "common/base/random.h"
+#include "common/testing/test_seed.h"
 #include "services/standalone/load_batches.h"
 #include "services/standalone/load_options.h"
 #include "services/standalone/load_report.h"
@@ -250,8 +250,7 @@ TEST(LoadSessionTest, AnOpenLoopCountsLatencyFromTheTimeDue) {
 // A collector as the session sees it: takes batches in order, acknowledges some
 // of what it has, refuses some, forgets connections.
 TEST(LoadSessionTest, EveryBatchIsAcknowledgedOnceWhateverHappens) {
-  const char* const given = std::getenv("WEIR_TEST_SEED");
-  const uint64_t first_seed = given != nullptr ? std::strtoull(given, nullptr, 10) : 1;
+  const uint64_t first_seed = weir::test::TestSeed(1);
   for (uint64_t seed = first_seed; seed < first_seed + 200; ++seed) {
     SCOPED_TRACE(testing::Message() << "WEIR_TEST_SEED=" << seed);
     constexpr int64_t kBatches = 100;

@@ -28,12 +28,16 @@ struct Config {
   // Where everything is kept: the log, the store, the socket between the two.
   std::string data_dir = "data";
   std::vector<std::string> listen = {"127.0.0.1:4317"};
+  std::vector<std::string> otlp_http_listen = {"127.0.0.1:4318"};
   std::vector<std::string> query_listen = {"127.0.0.1:7102"};
   std::string ops_listen = "127.0.0.1:7171";
   // Empty: SQLite in data_dir.
   std::string store_url;
   bool insecure = false;
   absl::Duration silent_after = absl::Seconds(60);
+  // As the collector's.
+  bool aliases_enabled = true;
+  std::string aliases_file;
   std::string log_level = "info";
 
   void Bind(config::Loader& loader) {
@@ -41,6 +45,8 @@ struct Config {
     loader.Add(
         "listen", &listen,
         {.help = "Addresses for samples: gRPC and OTLP; port 0 lets the kernel choose.", .min = 1});
+    loader.Add("otlp_http_listen", &otlp_http_listen,
+               {.help = "Addresses for OTLP over HTTP; empty for none."});
     loader.Add("query_listen", &query_listen, {.help = "Addresses for queries.", .min = 1});
     loader.Add("ops_listen", &ops_listen,
                {.help = "Address of /metrics and /healthz; empty for none."});
@@ -51,6 +57,9 @@ struct Config {
                {.help = "Allows listening where other machines can connect, in plain text."});
     loader.Add("silent_after", &silent_after,
                {.help = "A collector not heard for this long is listed as missing.", .min = 1});
+    loader.Add("aliases.enabled", &aliases_enabled,
+               {.help = "Renames engines' metrics to canonical ones, in their units."});
+    loader.Add("aliases.file", &aliases_file, {.help = "Aliases beside those shipped, as YAML."});
     loader.Add("log_level", &log_level,
                {.help = "The least severe lines logged.",
                 .choices = {"debug", "info", "warning", "error"}});
@@ -58,7 +67,8 @@ struct Config {
 };
 
 // What a newcomer types next, with the addresses bound.
-void PrintNextSteps(const std::string& ingest, const std::string& query, int ops_port) {
+void PrintNextSteps(const std::string& ingest, const std::vector<std::string>& otlp_http,
+                    const std::string& query, int ops_port) {
   std::string text = R"(
 weir is running. Send a sample:
   grpcurl -plaintext -d '{"samples": [{"name": "ttft_seconds", "kind": "KIND_DISTRIBUTION",
@@ -66,9 +76,12 @@ weir is running. Send a sample:
 and, a second later, read its window:
   grpcurl -plaintext -d '{"window": "5m", "name": "ttft_seconds", "quantiles": [0.5, 0.99]}' \
     QUERY weir.v1.QueryService/QueryWindow
-OpenTelemetry SDKs send to http://INGEST (OTLP over gRPC). More load: weir load --target INGEST
+OpenTelemetry SDKs send to http://INGEST (OTLP over gRPC)OTLP_HTTP.
+More load: weir load --target INGEST
 )";
-  absl::StrReplaceAll({{"INGEST", ingest}, {"QUERY", query}}, &text);
+  const std::string over_http =
+      otlp_http.empty() ? "" : StrCat(" or http://", otlp_http.front(), " (HTTP)");
+  absl::StrReplaceAll({{"INGEST", ingest}, {"QUERY", query}, {"OTLP_HTTP", over_http}}, &text);
   if (ops_port != 0) {
     text += "Metrics of weir itself: http://127.0.0.1:" + std::to_string(ops_port) + "/metrics\n";
   }
@@ -110,6 +123,7 @@ int Run(const std::vector<std::string>& arguments) {
   aggregator_config.ops_listen = "";
   aggregator_config.insecure = config.insecure;
   aggregator_config.silent_after = config.silent_after;
+  aggregator_config.aliases_file = config.aliases_file;
   aggregator_config.store_url =
       config.store_url.empty() ? "sqlite:" + config.data_dir + "/aggregator.db" : config.store_url;
   aggregator::App aggregator(aggregator_config, clock, registry);
@@ -120,8 +134,11 @@ int Run(const std::vector<std::string>& arguments) {
 
   collector::Config collector_config;
   collector_config.listen = config.listen;
+  collector_config.otlp_http_listen = config.otlp_http_listen;
   collector_config.ops_listen = "";
   collector_config.insecure = config.insecure;
+  collector_config.aliases_enabled = config.aliases_enabled;
+  collector_config.aliases_file = config.aliases_file;
   collector_config.wal_directory = config.data_dir + "/wal";
   collector_config.aggregator_address = over_socket ? "unix:" + socket : aggregator.address(0);
   collector::App collector(collector_config, clock, registry);
@@ -144,7 +161,8 @@ int Run(const std::vector<std::string>& arguments) {
     Log(Level::kInfo, "weir", "serving",
         {{"service", "ops"}, {"address", StrCat("127.0.0.1:", ops->port())}});
   }
-  PrintNextSteps(collector.address(0), aggregator.address(0), ops == nullptr ? 0 : ops->port());
+  PrintNextSteps(collector.address(0), collector.otlp_http_addresses(), aggregator.address(0),
+                 ops == nullptr ? 0 : ops->port());
 
   WaitForShutdownSignal();
   Log(Level::kInfo, "weir", "stopping");

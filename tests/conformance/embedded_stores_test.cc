@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "common/base/crc32c.h"
 #include "common/store/migrate.h"
 #include "common/store/sqlite/connection.h"
 #include "common/store/sqlite/sqlite_store.h"
@@ -39,6 +40,13 @@ class SqliteBackend : public Backend {
     auto rows = (*connection)->Query(sql);
     EXPECT_TRUE(rows.ok()) << rows.status();
     return rows.ok() ? *rows : TextRows();
+  }
+  absl::Status CreateAt(int number, const store::StoreOptions& options) override {
+    auto connection = store::Connection::Open(path(), store::Connection::Role::kWriter);
+    if (!connection.ok()) return connection.status();
+    const auto migrations = store::EmbeddedMigrations(store::Dialect::kSqlite);
+    return store::Migrate(store::Dialect::kSqlite, migrations.first(number), options,
+                          connection->get());
   }
   std::string DumpSchema() override {
     std::string dump;
@@ -88,6 +96,20 @@ TEST(MigrationTest, NumbersRiseByOneInBothDialects) {
       EXPECT_EQ(migration.number, ++expected);
     }
     EXPECT_GT(expected, 0);
+  }
+}
+
+// A store remembers the checksum of every migration it has seen: one that changes
+// after its release locks every existing store out.
+TEST(MigrationTest, ReleasedMigrationsNeverChange) {
+  const std::vector<uint32_t> postgres = {0x1d25cff4, 0xc9620dcb};
+  const std::vector<uint32_t> sqlite = {0xfc1f9810, 0x8d1f7304};
+  for (const auto dialect : {store::Dialect::kPostgres, store::Dialect::kSqlite}) {
+    std::vector<uint32_t> checksums;
+    for (const auto& migration : store::EmbeddedMigrations(dialect)) {
+      checksums.push_back(Crc32c(migration.sql));
+    }
+    EXPECT_EQ(checksums, dialect == store::Dialect::kPostgres ? postgres : sqlite);
   }
 }
 

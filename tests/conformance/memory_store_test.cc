@@ -58,8 +58,11 @@ TEST(MemoryStoreTest, CommitThatDidNotHappenSucceedsTheNextTime) {
   for (const CommitFault fault : {CommitFault::kRefused, CommitFault::kNotCommitted}) {
     const auto store = NewStore();
     FailOnce(store.get(), fault);
-    EXPECT_TRUE(absl::IsUnavailable(store->Commit(OneRow()).status()));
+    Transaction t = OneRow();
+    t.cumulatives = {Cumulative(0, SeriesId{1, 1}, 5, 6, "point")};
+    EXPECT_TRUE(absl::IsUnavailable(store->Commit(t).status()));
     EXPECT_EQ(RowCount(store.get()), 0u);
+    EXPECT_TRUE(store->state()->cumulatives[0].empty());
     EXPECT_EQ(*store->Commit(OneRow()), CommitResult::kCommitted);
     EXPECT_EQ(store->fault_counts()[static_cast<int>(fault)], 1);
   }
@@ -72,12 +75,15 @@ TEST(MemoryStoreTest, GhostCommitsLaterUnlessItsPlaceIsTaken) {
     std::string sketch = "bytes of the caller's";
     Transaction t = OneRow();
     t.partials[0].sketch = sketch;
+    t.cumulatives = {Cumulative(0, SeriesId{1, 1}, 5, 6, sketch)};
     EXPECT_TRUE(absl::IsUnavailable(store->Commit(t).status()));
   }
   EXPECT_EQ(store->ghost_count(), 1);
   EXPECT_EQ(RowCount(store.get()), 0u);
+  EXPECT_TRUE(store->state()->cumulatives[0].empty());
   EXPECT_EQ(store->CommitGhosts(), 1);
   EXPECT_EQ(store->state()->partials[0].at(kNoon)[0].sketch, "bytes of the caller's");
+  EXPECT_EQ(store->state()->cumulatives[0].at({SeriesId{1, 1}, 5}).point, "bytes of the caller's");
   EXPECT_EQ(*store->Commit(OneRow()), CommitResult::kConflict);
 
   FailOnce(store.get(), CommitFault::kGhost);
@@ -90,9 +96,13 @@ TEST(MemoryStoreTest, GhostCommitsLaterUnlessItsPlaceIsTaken) {
 TEST(MemoryStoreTest, StateThatWasSavedComesBack) {
   const auto store = NewStore();
   const auto before = store->state();
-  EXPECT_EQ(*store->Commit(OneRow()), CommitResult::kCommitted);
+  Transaction t = OneRow();
+  t.cumulatives = {Cumulative(0, SeriesId{1, 1}, 5, 6, "point")};
+  EXPECT_EQ(*store->Commit(t), CommitResult::kCommitted);
+  EXPECT_EQ(store->state()->cumulatives[0].size(), 1u);
   store->Restore(before);
   EXPECT_EQ(RowCount(store.get()), 0u);
+  EXPECT_TRUE(store->state()->cumulatives[0].empty());
   EXPECT_EQ(*store->Commit(OneRow()), CommitResult::kCommitted);
 }
 

@@ -36,6 +36,7 @@ TEST_P(PersistentStoreTest, ReopenedStoreHasEverything) {
   t.derives = {{.slot = 1, .tier = 1, .old_until_seconds = kNoon, .new_until_seconds = kNoon + 60}};
   t.series = {series};
   t.partials = {Partial(0, 1, kNoon, series.id, OneSample(42, kNoon), "sketch")};
+  t.cumulatives = {Cumulative(1, series.id, kNoon, kNoon + 1, "point")};
   MustCommit(t);
   store_.reset();
   options_.created_time += absl::Hours(100);  // of no concern to a store that exists
@@ -48,6 +49,8 @@ TEST_P(PersistentStoreTest, ReopenedStoreHasEverything) {
   EXPECT_EQ(AllPartials(0)[0].aggregate, OneSample(42, kNoon));
   EXPECT_EQ(AllPartials(0)[0].sketch, "sketch");
   EXPECT_EQ(OpenSnapshot()->FindSeries({.tenant = "acme"})->at(0).series, series.series);
+  EXPECT_EQ(Cumulatives(1),
+            (std::vector<OwnedCumulative>{{1, series.id, kNoon, kNoon + 1, "point"}}));
 }
 
 TEST_P(PersistentStoreTest, AnotherSlotCountIsRefusedNamingBoth) {
@@ -113,6 +116,79 @@ TEST_P(PersistentStoreTest, MigratingAgainChangesNothing) {
   EXPECT_EQ(backend_->DumpSchema(), before);
   EXPECT_EQ(backend_->Query("SELECT * FROM schema_migrations"), applied);
   EXPECT_EQ(claimed_.slots[0].epoch, 4);
+}
+
+// A store of the first release, with something in every table.
+TEST_P(PersistentStoreTest, StoreOfVersionOneKeepsItsRowsAndLearnsCumulativePoints) {
+  const absl::Status created = backend_->CreateAt(1, options_);
+  ASSERT_TRUE(created.ok()) << created;
+  const TextRows journal = backend_->Query("SELECT * FROM schema_migrations");
+  ASSERT_EQ(journal.size(), 1u);
+  const store::SeriesRow series = SeriesOf(1, "requests", {{"model", "gpt"}});
+  const auto id = [&](const std::string& hex) {
+    return absl::StrCat(backend_->postgres() ? "'" : "x'", hex, "'");
+  };
+  const auto time = [&](int64_t seconds) {
+    return backend_->postgres() ? absl::StrCat("to_timestamp(", seconds, ")")
+                                : absl::StrCat(seconds);
+  };
+  if (backend_->postgres()) {
+    const int64_t width = store::PartitionSeconds(options_.tiers, 0);
+    const int64_t start = AlignDown(kNoon, width);
+    backend_->Execute(absl::StrCat("CREATE TABLE partials_0_", start,
+                                   " PARTITION OF partials_0 FOR VALUES FROM (", time(start),
+                                   ") TO (", time(start + width), ")"));
+  }
+  for (const std::string& sql : {
+           std::string("UPDATE slots SET epoch = 7, commit_number = 41 WHERE slot = 1"),
+           absl::StrCat("INSERT INTO watermarks VALUES (1, ", id(std::string(31, '0') + "9"),
+                        ", 17, 5, 6)"),
+           absl::StrCat("UPDATE slot_tiers SET derived_until",
+                        backend_->postgres() ? "" : "_seconds", " = ", time(kNoon + 60),
+                        " WHERE slot = 1 AND tier = 1"),
+           absl::StrCat("INSERT INTO series VALUES (", id(series.id.ToHex()),
+                        ", 1, 'acme', 'requests', 2, '{\"model\": \"gpt\"}')"),
+           absl::StrCat("INSERT INTO partials_0 (",
+                        backend_->postgres() ? "start_time" : "start_seconds",
+                        ", slot, series_id, commit_number, count, float_count, integer_sum,"
+                        " float_sum, min, max, mean, m2, first, last, first_unix_nano,"
+                        " last_unix_nano) VALUES (",
+                        time(kNoon), ", 1, ", id(series.id.ToHex()),
+                        ", 41, 1, 0, 42, 0, 42, 42, 42, 0, 42, 42, ", kNoon, "000000000, ", kNoon,
+                        "000000000)"),
+       }) {
+    backend_->Execute(sql);
+  }
+
+  Open();
+  EXPECT_EQ(claimed_.slots[1].epoch, 8);
+  EXPECT_EQ(claimed_.slots[1].commit_number, 41);
+  EXPECT_EQ(claimed_.slots[1].derived_until[1], kNoon + 60);
+  ASSERT_EQ(claimed_.watermarks.size(), 1u);
+  EXPECT_EQ(claimed_.watermarks[0].wal_id, (WalId{.high = 0, .low = 9}));
+  EXPECT_EQ(claimed_.watermarks[0].lsn, 17u);
+  EXPECT_EQ(OpenSnapshot()->FindSeries({.tenant = "acme"})->at(0).series, series.series);
+  ASSERT_EQ(AllPartials(0).size(), 1u);
+  EXPECT_EQ(AllPartials(0)[0].aggregate, OneSample(42, kNoon));
+  EXPECT_TRUE(Cumulatives(1).empty());
+  const TextRows journal_after = backend_->Query("SELECT * FROM schema_migrations ORDER BY number");
+  ASSERT_EQ(journal_after.size(), 2u);
+  EXPECT_EQ(journal_after[0], journal[0]);
+
+  Transaction t = Next({1});
+  t.watermarks = {{.slot = 1, .wal_id = {.high = 0, .low = 9}, .old_lsn = 17, .new_lsn = 18}};
+  t.partials = {Partial(0, 1, kNoon, series.id, OneSample(1, kNoon))};
+  t.cumulatives = {Cumulative(1, series.id, kNoon, kNoon + 1, "point")};
+  MustCommit(t);
+  EXPECT_EQ(Cumulatives(1),
+            (std::vector<OwnedCumulative>{{1, series.id, kNoon, kNoon + 1, "point"}}));
+  EXPECT_EQ(backend_->Query("SELECT count, sum FROM bins WHERE window_size = '5m'"),
+            (TextRows{{"2", backend_->postgres() ? "43" : "43.0"}}));
+
+  // It is no different from a store that has never been anything else.
+  const auto fresh = GetParam().create();
+  ASSERT_TRUE(fresh->Open(options_).ok());
+  EXPECT_EQ(backend_->DumpSchema(), fresh->DumpSchema());
 }
 
 TEST_P(PersistentStoreTest, ProgramsThatStartTogetherMigrateOnce) {

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "common/base/clock.h"
+#include "common/store/migrate.h"
 #include "common/testing/postgres_server.h"
 #include "tests/conformance/store_suite.h"
 
@@ -75,6 +76,12 @@ class PostgresBackend : public Backend {
     return rows;
   }
   bool postgres() const override { return true; }
+  absl::Status CreateAt(int number, const store::StoreOptions& options) override {
+    Execute("CREATE SCHEMA IF NOT EXISTS " + schema_);
+    store::Session session(postgres_options());
+    const auto migrations = store::EmbeddedMigrations(store::Dialect::kPostgres);
+    return store::Migrate(store::Dialect::kPostgres, migrations.first(number), options, &session);
+  }
   std::string DumpSchema() override;
   const std::string& schema() const { return schema_; }
 
@@ -137,7 +144,10 @@ class PostgresStoreTest : public StoreTest {
     }
   }
 
+  // Commits whose rows add up, and that replace and drop the points of a series
+  // that begins anew with each.
   Transaction Numbered(uint64_t number) {
+    number_text_ = absl::StrCat(number);
     const int64_t start = kNoon + 10 * static_cast<int64_t>(number % 1000);
     Transaction t = Next({0, 1});
     for (const int slot : {0, 1}) {
@@ -152,6 +162,10 @@ class PostgresStoreTest : public StoreTest {
                                      OneSample(static_cast<int64_t>(number), start)));
       }
     }
+    const auto time = static_cast<int64_t>(number);
+    t.cumulatives = {Cumulative(0, SeriesId{1, 1}, 0, time, number_text_),
+                     Cumulative(0, SeriesId{1, 1}, StartOf(time), time, number_text_)};
+    t.dropped_cumulatives = {{0, SeriesId{1, 1}, StartOf(time - 2)}};
     return t;
   }
 
@@ -160,7 +174,17 @@ class PostgresStoreTest : public StoreTest {
                                " FROM partials_0"),
               (TextRows{{absl::StrCat(commits * 100),
                          absl::StrCat(commits * (commits - 1) / 2 * 100), absl::StrCat(commits)}}));
+    // The last commit's, replaced by every one, and what the last two began.
+    const auto last = static_cast<int64_t>(commits) - 1;
+    std::vector<OwnedCumulative> points = {{0, SeriesId{1, 1}, 0, last, absl::StrCat(last)}};
+    for (const int64_t time : {last - 1, last}) {
+      points.push_back({0, SeriesId{1, 1}, StartOf(time), time, absl::StrCat(time)});
+    }
+    EXPECT_EQ(Cumulatives(0), points);
   }
+  static int64_t StartOf(int64_t number) { return 1000 + number; }
+
+  std::string number_text_;  // of the transaction Numbered made last
 };
 
 TEST_P(PostgresStoreTest, CommitsAreExactWhileTheirSessionsAreTerminated) {
@@ -269,6 +293,28 @@ TEST_P(PostgresStoreTest, FullPartitionsAreDroppedUnlessAReaderIsInTheWay) {
   EXPECT_EQ(*store_->DropBelowFloor(0, 1000), false);
   EXPECT_EQ(postgres().Query("SELECT min(extract(epoch FROM start_time))::bigint FROM partials_0"),
             (TextRows{{absl::StrCat(kNoon + 1800)}}));
+}
+
+// What the table's fillfactor is for: see its migration.
+TEST_P(PostgresStoreTest, ReplacedPointsFindRoomInTheirPages) {
+  Open();
+  const auto replace = [&](int64_t time) {
+    Transaction t = Next({0});
+    for (uint64_t id = 0; id < 20'000; ++id) {
+      t.cumulatives.push_back(
+          Cumulative(0, SeriesId{id * 0x9e3779b97f4a7c15, id}, 0, time, "point"));
+    }
+    MustCommit(t);
+  };
+  const auto size = [&](const std::string& relation) {
+    return std::stoll(postgres().Query("SELECT pg_relation_size('" + relation + "')")[0][0]);
+  };
+  replace(0);
+  const int64_t table_bytes = size("cumulative_points");
+  const int64_t index_bytes = size("cumulative_points_pkey");
+  for (int64_t time = 1; time <= 5; ++time) replace(time);
+  EXPECT_LT(size("cumulative_points"), table_bytes * 5 / 4);
+  EXPECT_EQ(size("cumulative_points_pkey"), index_bytes);
 }
 
 TEST_P(PostgresStoreTest, PartitionDroppedBySomebodyElseIsMadeAgain) {

@@ -13,6 +13,15 @@ CREATE VIEW bins (
   max double precision
 );
 
+CREATE TABLE cumulative_points (
+  slot integer NOT NULL
+  series_id uuid NOT NULL
+  start_unix_nano bigint NOT NULL
+  time_unix_nano bigint NOT NULL
+  point bytea NOT NULL
+  cumulative_points_pkey PRIMARY KEY (slot, series_id, start_unix_nano)
+);
+
 CREATE VIEW metric_aggregates (
   metric_name text
   window_size text

@@ -1,5 +1,14 @@
 CREATE INDEX series_by_name ON series (tenant, name, series_id);
 
+CREATE TABLE cumulative_points (
+  slot            INTEGER NOT NULL,
+  series_id       BLOB    NOT NULL CHECK (length(series_id) = 16),
+  start_unix_nano INTEGER NOT NULL,
+  time_unix_nano  INTEGER NOT NULL,
+  point           BLOB    NOT NULL,  -- docs/formats/frame.md, "Points"
+  PRIMARY KEY (slot, series_id, start_unix_nano)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE partials_0 (
   start_seconds   INTEGER NOT NULL,  -- inclusive; the bin is bin_seconds wide
   slot            INTEGER NOT NULL,

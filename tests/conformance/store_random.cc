@@ -1,7 +1,9 @@
 // Random operations, agreeing at every step with a model that is too simple to
 // be wrong.
 #include <algorithm>
+#include <deque>
 #include <map>
+#include <tuple>
 
 #include "absl/strings/str_cat.h"
 #include "common/testing/test_seed.h"
@@ -19,6 +21,7 @@ struct Model {
   std::vector<int64_t> floors;
   std::map<SeriesId, Series> series;
   std::vector<OwnedPartial> partials;
+  std::map<std::tuple<int, SeriesId, int64_t>, OwnedCumulative> cumulatives;
 };
 
 class RandomStoreTest : public StoreTest {
@@ -29,15 +32,19 @@ class RandomStoreTest : public StoreTest {
   // A transaction that is right by the model, or with a chance spoilt. `conflict`
   // and `moved` say what the model expects of it.
   Transaction MakeTransaction(bool* conflict, bool* moved);
+  // Writes and drops points of few series and starts, so that most meet others.
+  void AddCumulatives(int slot, Transaction* t);
   void Apply(const Transaction& t);
   void ExpectSame();
 
   std::mt19937_64 random_;
   Model model_;
+  std::deque<std::string> points_;  // of the transaction made last
 };
 
 Transaction RandomStoreTest::MakeTransaction(bool* conflict, bool* moved) {
   Transaction t;
+  points_.clear();
   const TierTable& tiers = options_.tiers;
   for (const store::SlotState& slot : model_.slots) {
     if (OneIn(2)) continue;
@@ -71,6 +78,7 @@ Transaction RandomStoreTest::MakeTransaction(bool* conflict, bool* moved) {
                            .new_until_seconds = until + width * Pick(3)});
       *conflict = *conflict || wrong_until > 0;
     }
+    if (OneIn(2)) AddCumulatives(slot.slot, &t);
     for (int i = Pick(6); i > 0; --i) {
       const int tier = Pick(tiers.size());
       const int64_t start = std::max(
@@ -98,6 +106,30 @@ Transaction RandomStoreTest::MakeTransaction(bool* conflict, bool* moved) {
   return t;
 }
 
+void RandomStoreTest::AddCumulatives(int slot, Transaction* t) {
+  constexpr int64_t kStarts[] = {0, kNoon * 1'000'000'000, kNoon * 1'000'000'000 + 1};
+  for (uint64_t id = 0; id < 6; ++id) {
+    for (const int64_t start : kStarts) {
+      const SeriesId series{.high = id << 61, .low = ~id};
+      switch (Pick(6)) {
+        case 0:
+        case 1: {
+          std::string& point = points_.emplace_back(Pick(4) * Pick(30), '\0');
+          for (char& c : point) c = static_cast<char>(random_());
+          const auto time = static_cast<int64_t>(random_());
+          t->cumulatives.push_back(Cumulative(slot, series, start, time, point));
+          break;
+        }
+        case 2:
+          t->dropped_cumulatives.push_back({slot, series, start});
+          break;
+        default:
+          break;
+      }
+    }
+  }
+}
+
 void RandomStoreTest::Apply(const Transaction& t) {
   for (const auto& change : t.slots) ++model_.slots[change.slot].commit_number;
   for (const auto& change : t.watermarks) {
@@ -110,6 +142,13 @@ void RandomStoreTest::Apply(const Transaction& t) {
   for (const store::PartialRow& row : t.partials) {
     model_.partials.push_back({row.tier, row.slot, row.start_seconds, row.series_id, row.aggregate,
                                std::string(row.sketch)});
+  }
+  for (const store::CumulativeRow& row : t.cumulatives) {
+    model_.cumulatives[{row.slot, row.series_id, row.start_unix_nano}] = {
+        row.slot, row.series_id, row.start_unix_nano, row.time_unix_nano, std::string(row.point)};
+  }
+  for (const store::CumulativeKey& key : t.dropped_cumulatives) {
+    model_.cumulatives.erase({key.slot, key.series_id, key.start_unix_nano});
   }
 }
 
@@ -146,6 +185,15 @@ void RandomStoreTest::ExpectSame() {
   Sort(&rows);
   Sort(&expected);
   EXPECT_TRUE(rows == expected) << rows.size() << " rows, expected " << expected.size();
+  std::vector<OwnedCumulative> points;
+  for (int slot = 0; slot < options_.slot_count; ++slot) {
+    const auto of_slot = Cumulatives(snapshot.get(), slot);
+    points.insert(points.end(), of_slot.begin(), of_slot.end());
+  }
+  std::vector<OwnedCumulative> expected_points;
+  for (const auto& [key, row] : model_.cumulatives) expected_points.push_back(row);
+  EXPECT_TRUE(points == expected_points)
+      << points.size() << " points, expected " << expected_points.size();
 }
 
 TEST_P(RandomStoreTest, AgreesWithAModelUnderRandomOperations) {

@@ -126,6 +126,22 @@ std::vector<OwnedPartial> StoreTest::AllPartials(int tier) {
                   {.tier = tier, .start_seconds = -kNoon, .end_seconds = 2 * kNoon});
 }
 
+std::vector<OwnedCumulative> StoreTest::Cumulatives(Snapshot* snapshot, int slot) {
+  std::vector<OwnedCumulative> rows;
+  const absl::Status status = snapshot->ReadCumulatives(slot, [&](const store::CumulativeRow& row) {
+    rows.push_back(
+        {row.slot, row.series_id, row.start_unix_nano, row.time_unix_nano, std::string(row.point)});
+    return absl::OkStatus();
+  });
+  EXPECT_TRUE(status.ok()) << status;
+  return rows;
+}
+
+std::vector<OwnedCumulative> StoreTest::Cumulatives(int slot) {
+  const auto snapshot = OpenSnapshot();
+  return Cumulatives(snapshot.get(), slot);
+}
+
 namespace {
 
 constexpr WalId kWal{.high = 0x0123456789abcdef, .low = 0xfedcba9876543210};

@@ -29,6 +29,10 @@ class Backend {
   // As Query, without rows.
   virtual void Execute(const std::string& sql) { Query(sql); }
   virtual bool postgres() const { return false; }
+  // Creates the store as a program did that knew no migration after `number`.
+  virtual absl::Status CreateAt(int /*number*/, const store::StoreOptions& /*options*/) {
+    return absl::UnimplementedError("a store that does not persist");
+  }
   // The schema as text that does not depend on the server's version.
   virtual std::string DumpSchema() { return ADD_FAILURE(), std::string(); }
 };
@@ -62,6 +66,14 @@ struct OwnedPartial {
   std::string sketch;
   friend bool operator==(const OwnedPartial&, const OwnedPartial&) = default;
 };
+struct OwnedCumulative {
+  int slot = 0;
+  SeriesId series_id;
+  int64_t start_unix_nano = 0;
+  int64_t time_unix_nano = 0;
+  std::string point;
+  friend bool operator==(const OwnedCumulative&, const OwnedCumulative&) = default;
+};
 // In an order of their own, so that two sets of rows can be compared.
 void Sort(std::vector<OwnedPartial>* rows);
 
@@ -87,6 +99,8 @@ class StoreTest : public ::testing::TestWithParam<BackendParam> {
   store::Claimed Read();  // what ReadSlots says of every slot
   std::vector<OwnedPartial> Partials(store::Snapshot* snapshot, store::PartialFilter filter);
   std::vector<OwnedPartial> AllPartials(int tier);
+  std::vector<OwnedCumulative> Cumulatives(store::Snapshot* snapshot, int slot);
+  std::vector<OwnedCumulative> Cumulatives(int slot);
   std::unique_ptr<store::Snapshot> OpenSnapshot();
 };
 
@@ -101,6 +115,14 @@ inline store::PartialRow Partial(int tier, int slot, int64_t start, SeriesId id,
           .series_id = id,
           .aggregate = a,
           .sketch = sketch};
+}
+inline store::CumulativeRow Cumulative(int slot, SeriesId id, int64_t start_unix_nano,
+                                       int64_t time_unix_nano, std::string_view point) {
+  return {.slot = slot,
+          .series_id = id,
+          .start_unix_nano = start_unix_nano,
+          .time_unix_nano = time_unix_nano,
+          .point = point};
 }
 inline Aggregate OneSample(int64_t value, int64_t start_seconds) {
   Aggregate a;

@@ -185,6 +185,10 @@ class Deployment:
         return self.collector.addresses["collector"]
 
     @property
+    def otlp_http_address(self) -> str:
+        return self.collector.addresses["otlp_http"]
+
+    @property
     def query_address(self) -> str:
         return self.aggregator.addresses["aggregator"]
 
@@ -249,12 +253,15 @@ class AllInOne(Deployment):
     def __init__(self, folder: pathlib.Path, store_url: str = "", extra: tuple[str, ...] = ()):
         super().__init__(folder, store_url)
         arguments = ["run", "--data_dir", str(folder / "data")]
-        for flag in ("--listen", "--query_listen", "--ops_listen"):
+        for flag in ("--listen", "--otlp_http_listen", "--query_listen", "--ops_listen"):
             arguments += [flag, f"127.0.0.1:{free_port()}"]
         if store_url:
             arguments += ["--store.url", store_url]
         process = Process(
-            "weir", [*arguments, *extra], folder / "weir.log", ("collector", "aggregator", "ops")
+            "weir",
+            [*arguments, *extra],
+            folder / "weir.log",
+            ("collector", "otlp_http", "aggregator", "ops"),
         )
         self.processes = [process]
         self.collector = self.aggregator = process
@@ -296,6 +303,8 @@ class Separate(Deployment):
                 str(folder / "wal"),
                 "--listen",
                 f"127.0.0.1:{free_port()}",
+                "--otlp_http_listen",
+                f"127.0.0.1:{free_port()}",
                 "--aggregator.address",
                 aggregator_address,
                 "--ops_listen",
@@ -303,7 +312,7 @@ class Separate(Deployment):
                 *collector_extra,
             ],
             folder / "collector.log",
-            ("collector", "ops"),
+            ("collector", "otlp_http", "ops"),
         )
         self.processes = [self.aggregator, self.collector]
 

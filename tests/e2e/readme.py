@@ -11,6 +11,9 @@ so. Everything else is compared to the letter, but for spaces at a line's end.
 Commands that build or start weir, `scripts/...`, are not run: only that the
 script exists is checked. Addresses with weir's default ports stand for those of
 the weir under test.
+
+A block marked `sh` holds commands for another place or time, a line each, without
+output. They are not run as they stand; `settings` finds them.
 """
 
 import dataclasses
@@ -49,16 +52,25 @@ def _open_quote(text: str) -> bool:
     return bool(quote)
 
 
-def commands(page: str) -> list[Command]:
-    found: list[Command] = []
+def _block_lines(page: str, language: str):
+    """The lines of the page's blocks in a language, numbered from 1, with None
+    after each block."""
     inside = False
-    text: str | None = None
     for number, line in enumerate(page.splitlines(), 1):
         if line.startswith("```"):
+            if inside:
+                yield number, None
+            inside = not inside and line.strip() == f"```{language}"
+        elif inside:
+            yield number, line
+
+
+def commands(page: str) -> list[Command]:
+    found: list[Command] = []
+    text: str | None = None
+    for number, line in _block_lines(page, "console"):
+        if line is None:
             assert text is None, f"line {number}: the block ends inside a command"
-            inside = not inside and line.strip() == "```console"
-            continue
-        if not inside:
             continue
         if text is not None:
             text += "\n" + line.removeprefix("> ")
@@ -68,6 +80,26 @@ def commands(page: str) -> list[Command]:
             assert found, f"line {number}: output before any command"
             found[-1].output.append(line)
             continue
+        if not _open_quote(text):
+            found.append(Command(start, text, []))
+            text = None
+    return found
+
+
+def settings(page: str) -> list[Command]:
+    """The commands of the `sh` blocks: how weir is set up elsewhere."""
+    found: list[Command] = []
+    text: str | None = None
+    for number, line in _block_lines(page, "sh"):
+        if line is None:
+            assert text is None, f"line {number}: the block ends inside a command"
+            continue
+        if text is not None:
+            text += "\n" + line
+        elif not line.strip() or line.lstrip().startswith("#"):
+            continue
+        else:
+            text, start = line, number
         if not _open_quote(text):
             found.append(Command(start, text, []))
             text = None

@@ -1,5 +1,7 @@
 """What an operator sees: metrics, health, configuration, and how fast it starts."""
 
+import json
+import random
 import re
 import subprocess
 import time
@@ -9,6 +11,8 @@ import grpc
 import pytest
 from prometheus_client import parser
 
+import errors
+import grpcurl
 import oracle
 import processes
 import protos
@@ -86,6 +90,87 @@ def test_healthz_is_fine(deployment):
         status, body = processes.http_get(address, "/healthz")
         assert (status, body.strip()) == (200, "ok"), body
         assert processes.http_get(address, "/no/such/path")[0] == 404
+
+
+def _await(what, wanted, timeout: float = 30) -> None:
+    """Until `what()` is `wanted`, or the test fails."""
+    deadline = time.monotonic() + timeout
+    while (got := what()) != wanted:
+        assert time.monotonic() < deadline, f"{got}, not {wanted}, after {timeout} s"
+        time.sleep(0.05)
+
+
+INGEST_HEALTH = (
+    "",
+    "weir.v1.IngestService",
+    "opentelemetry.proto.collector.metrics.v1.MetricsService",
+)
+QUERY_HEALTH = ("", "weir.v1.QueryService", "weir.peer.v1.DeliveryService")
+
+
+def _grpc_health(address: str, names: tuple[str, ...]) -> set[str]:
+    """What grpc.health.v1 says of the server and of its services."""
+    return {
+        json.loads(
+            grpcurl.run(address, "grpc.health.v1.Health/Check", data={"service": name}).stdout
+        )["status"]
+        for name in names
+    }
+
+
+def _collector_health(deployment) -> tuple[int, set[str]]:
+    status, _ = processes.http_get(deployment.collector.addresses["ops"], "/healthz")
+    return status, _grpc_health(deployment.ingest_address, INGEST_HEALTH)
+
+
+def test_grpc_health_says_what_healthz_says(deployment):
+    _await(lambda: _collector_health(deployment), (200, {"SERVING"}))
+    _await(lambda: _grpc_health(deployment.query_address, QUERY_HEALTH), {"SERVING"})
+
+
+def test_a_collector_is_well_without_an_aggregator_until_its_log_is_full(work_dir, request, seed):
+    """It acknowledges while it can, and must keep its traffic; then it must not."""
+    deployment = make_deployment(
+        work_dir / "health",
+        "sqlite",
+        "separate",
+        request,
+        collector_extra=("--wal.quota_bytes", "2MiB", "--wal.segment_bytes", "256KiB"),
+    )
+    generator = random.Random(seed)
+    many = protos.ingest.PushRequest(
+        samples=[
+            protos.ingest.Sample(name="ops.full", kind=protos.GAUGE, value=generator.random())
+            for _ in range(20_000)
+        ]
+    )
+    try:
+        deployment.start()
+        _await(lambda: _collector_health(deployment), (200, {"SERVING"}))
+        _await(lambda: deployment.collector.metric("weir_delivery_streaming"), 1)
+        deployment.aggregator.kill()
+        _await(lambda: deployment.collector.metric("weir_delivery_streaming"), 0)
+        assert deployment.push(many).accepted_count == len(many.samples)
+        assert _collector_health(deployment) == (200, {"SERVING"})
+
+        def refusal() -> str:
+            try:
+                deployment.push(many, timeout=3)
+            except grpc.RpcError as error:
+                # What found no room waits for it, and its caller for the answer.
+                if error.code() != grpc.StatusCode.DEADLINE_EXCEEDED:
+                    return errors.reason(error)
+            return ""
+
+        _await(refusal, "LOG_FULL")
+        _await(lambda: _collector_health(deployment), (503, {"NOT_SERVING"}))
+
+        deployment.aggregator.start()
+        _await(lambda: _collector_health(deployment), (200, {"SERVING"}))
+        _await(lambda: _grpc_health(deployment.query_address, QUERY_HEALTH), {"SERVING"})
+        deployment.stop()
+    finally:
+        deployment.kill()
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
@@ -191,7 +276,8 @@ def test_a_yaml_file_configures_as_flags_do(work_dir):
         f"store:\n  url: sqlite:{folder}/store.db\n"
     )
     (folder / "collector.yaml").write_text(
-        f"listen: 127.0.0.1:0\nops_listen: 127.0.0.1:0\nwal:\n  directory: {folder}/wal\n"
+        f"listen: 127.0.0.1:0\notlp_http_listen: []\nops_listen: 127.0.0.1:0\n"
+        f"wal:\n  directory: {folder}/wal\n"
         f"aggregator:\n  address: 127.0.0.1:{aggregator_port}\n"
     )
     deployment = processes.Deployment(folder, f"sqlite:{folder}/store.db")

@@ -1,7 +1,7 @@
 """The unmodified OpenTelemetry SDK for Python, exporting delta temporality over
 OTLP/gRPC: every bin of every window equals brute force over what it exported."""
 
-import logging
+import math
 import random
 import time
 
@@ -43,11 +43,17 @@ def _text(value) -> str:
     return str(value)
 
 
-def _labels(resource_attributes, scope_name: str, attributes) -> dict[str, str]:
-    """A series' labels: the attributes of its point, its resource, and the scope's
-    name; what comes first wins."""
-    merged = {"otel.scope.name": scope_name, **resource_attributes, **attributes}
-    return {key: _text(value) for key, value in merged.items()}
+def _labels(resource_attributes, scope, attributes) -> dict[str, str]:
+    """A series' labels: the attributes of its point, its scope and its resource;
+    what comes first wins."""
+    merged = {
+        **resource_attributes,
+        "otel.scope.name": scope.name,
+        "otel.scope.version": scope.version,
+        **(scope.attributes or {}),
+        **attributes,
+    }
+    return {key: _text(value) for key, value in merged.items() if value not in ("", None)}
 
 
 class RecordingExporter(OTLPMetricExporter):
@@ -62,12 +68,12 @@ class RecordingExporter(OTLPMetricExporter):
         for resource in metrics_data.resource_metrics:
             for scope in resource.scope_metrics:
                 for metric in scope.metrics:
-                    self._note(resource.resource.attributes, scope.scope.name, metric)
+                    self._note(resource.resource.attributes, scope.scope, metric)
         result = super().export(metrics_data, timeout_millis, **kwargs)
         self.results.append(result)
         return result
 
-    def _note(self, resource_attributes, scope_name: str, metric) -> None:
+    def _note(self, resource_attributes, scope, metric) -> None:
         data = metric.data
         if isinstance(data, export.Gauge):
             kind = protos.GAUGE
@@ -78,12 +84,13 @@ class RecordingExporter(OTLPMetricExporter):
         self._truth.add(
             oracle.Sample(
                 oracle.series(
-                    metric.name, kind, **_labels(resource_attributes, scope_name, point.attributes)
+                    metric.name, kind, **_labels(resource_attributes, scope, point.attributes)
                 ),
                 point.time_unix_nano,
                 point.value,
             )
             for point in data.data_points
+            if math.isfinite(point.value)
         )
 
 
@@ -164,20 +171,23 @@ def test_gzip_is_understood(deployment):
     assert workload.check_every_window(deployment, truth, time.time_ns(), ("5m",)) == 1
 
 
-def test_instruments_that_are_not_supported_disturb_nobody(deployment, caplog):
-    """The SDK's histogram, beside a counter in the same export."""
+def test_points_that_are_rejected_disturb_nobody(deployment):
+    """A gauge that is not a number, beside a counter in the same export."""
     truth = oracle.Oracle()
     provider, exporter = _provider(deployment, truth)
     meter = provider.get_meter("weir.e2e")
-    with caplog.at_level(logging.WARNING):
-        for round_ in range(3):
-            meter.create_histogram("otlp.unsupported").record(0.1 * round_)
-            meter.create_counter("otlp.beside").add(1 << round_)
-            assert provider.force_flush()
+    gauge = meter.create_gauge("otlp.not_a_number")
+    counter = meter.create_counter("otlp.beside")
+    for round_ in range(3):
+        gauge.set(math.nan)
+        counter.add(1 << round_)
+        assert provider.force_flush()
     provider.shutdown()
     assert exporter.results == [export.MetricExportResult.SUCCESS] * 3
     deployment.wait_complete()
     assert workload.check_every_window(deployment, truth, time.time_ns(), ("5m",)) == 3
+    listed = deployment.list_series(protos.query.ListSeriesRequest(name="otlp.not_a_number"))
+    assert not listed.series
 
 
 def _point(value, **fields):
@@ -201,21 +211,18 @@ def _sum(name: str, points, temporality=metrics_pb2.AGGREGATION_TEMPORALITY_DELT
     )
 
 
-def test_unsupported_points_are_counted_in_the_partial_success(deployment):
-    histogram = metrics_pb2.HistogramDataPoint(time_unix_nano=time.time_ns(), count=1, sum=1.0)
+def test_rejected_points_are_counted_in_the_partial_success(deployment):
+    disagreeing = metrics_pb2.HistogramDataPoint(
+        time_unix_nano=time.time_ns(), count=2, sum=1.0, explicit_bounds=[1], bucket_counts=[1, 2]
+    )
     answer = _export(
         deployment,
         metrics_pb2.Metric(
             name="otlp.partial.histogram",
             histogram=metrics_pb2.Histogram(
-                data_points=[histogram] * 3,
+                data_points=[disagreeing] * 3,
                 aggregation_temporality=metrics_pb2.AGGREGATION_TEMPORALITY_DELTA,
             ),
-        ),
-        _sum(
-            "otlp.partial.cumulative",
-            [_point(1), _point(2)],
-            metrics_pb2.AGGREGATION_TEMPORALITY_CUMULATIVE,
         ),
         _sum(
             "otlp.partial.unspecified", [_point(1)], metrics_pb2.AGGREGATION_TEMPORALITY_UNSPECIFIED
@@ -223,7 +230,7 @@ def test_unsupported_points_are_counted_in_the_partial_success(deployment):
         _sum("otlp.partial.good", [_point(5), _point(-1), _point(7), _point(float("inf"))]),
         _sum("otlp.partial.negative", [_point(5), _point(-1)], monotonic=False),
     )
-    assert answer.partial_success.rejected_data_points == 3 + 2 + 1 + 2, answer
+    assert answer.partial_success.rejected_data_points == 3 + 1 + 2, answer
     assert answer.partial_success.error_message
     deployment.wait_complete()
     for name, total in (("otlp.partial.good", None), ("otlp.partial.negative", "4")):
@@ -233,7 +240,7 @@ def test_unsupported_points_are_counted_in_the_partial_success(deployment):
         assert sum(b.count for b in found) == 2, name
         if total:
             assert [b.integer_sum for b in found] == [total]
-    for name in ("otlp.partial.histogram", "otlp.partial.cumulative", "otlp.partial.unspecified"):
+    for name in ("otlp.partial.histogram", "otlp.partial.unspecified"):
         assert not deployment.list_series(protos.query.ListSeriesRequest(name=name)).series, name
 
 

@@ -67,6 +67,7 @@ def test_reflection_lists_every_service(deployment):
 
 
 def test_health_says_serving(deployment):
+    deployment.wait_complete()  # so the slots are claimed
     for address, service in (
         (deployment.ingest_address, "weir.v1.IngestService"),
         (deployment.query_address, "weir.v1.QueryService"),

@@ -46,6 +46,29 @@ def test_sessions_are_read_as_written():
     assert readme.Command(1, "grpcurl scripts/run", []).script == ""
 
 
+def test_settings_are_read_as_written():
+    page = "\n".join(
+        [
+            "```console",
+            "$ echo one",
+            "```",
+            "```sh",
+            "# A comment.",
+            "weir-collector --wal.directory /var \\",
+            "  --listen 'a",
+            "b'",
+            "",
+            "weir run",
+            "```",
+            "weir-collector outside",
+        ]
+    )
+    assert [(c.line, c.text) for c in readme.settings(page)] == [
+        (6, "weir-collector --wal.directory /var \\\n  --listen 'a\nb'"),
+        (10, "weir run"),
+    ]
+
+
 @pytest.mark.parametrize(
     "same, pattern, output",
     [
@@ -132,3 +155,34 @@ def test_every_command_of_the_readme_prints_what_it_shows(all_in_one, tmp_path):
                 + "\n".join(difflib.unified_diff(pattern, output, "shown", "printed", lineterm=""))
             )
     assert not wrong, "\n\n".join(wrong)
+
+
+def _print_config(text: str, folder) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["bash", "-c", text + " --print_config"],
+        cwd=folder,
+        env={
+            **processes.environment(),
+            "PATH": os.pathsep.join([os.environ["WEIR_BIN"], os.environ["PATH"]]),
+        },
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_every_setting_of_the_readme_is_one(tmp_path):
+    """Not run as they stand, they listen and keep data where a reader wants it; but
+    they are weir's, and the executables know each flag and take its value."""
+    found = readme.settings(README.read_text(encoding="utf-8"))
+    programs = {command.text.split()[0] for command in found}
+    assert {"weir-collector", "weir-aggregator"} <= programs, programs
+    for command in found:
+        assert command.text.startswith("weir"), f"README.md:{command.line}: {command.text}"
+        shown = _print_config(command.text, tmp_path)
+        assert shown.returncode == 0, f"README.md:{command.line}: {shown.stderr}"
+        wrong = _print_config(command.text + " --no_such_flag", tmp_path)
+        assert wrong.returncode > 0, f"README.md:{command.line}: any flag would do"
+    assert not list(tmp_path.iterdir()), "something was started"

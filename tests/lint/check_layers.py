@@ -18,12 +18,16 @@ LAYERS = {
     "common/base": set(),
     "common/model": {"common/base"},
     "common/sketch": _CORE,
+    "common/point": _CORE | {"common/sketch"},
+    "common/alias": _CORE | {"common/point"},
     "common/slo": _CORE,
     "common/cost": _CORE,
     "common/frame": _CORE,
     "common/wal": {"common/base"},
     # What collector and aggregator say to each other.
     "common/delivery": _CORE | {"common/frame", "common/rpc", "proto"},
+    # What applications record with.
+    "common/client": _CORE | {"common/rpc", "proto"},
     "common/store": _CORE,
     "common/store/postgres": _CORE | {"common/store"},
     "common/store/sqlite": _CORE | {"common/store"},
@@ -41,6 +45,8 @@ LAYERS = {
     "services/standalone": _ALL_COMMON | {"proto", "services"},
     "tests": _ALL_COMMON | {"proto", "services", "tests"},
     "bench": _ALL_COMMON | {"proto", "services"},
+    # What an application of somebody else would include.
+    "examples": {"common/base", "common/client"},
     "cmake": set(),
 }
 
@@ -50,12 +56,12 @@ EXTERNAL = [
     (r"pqxx/", {"common/store/postgres", "common/testing", "tests", "bench"}),
     (r"libpq-fe\.h", {"common/store/postgres", "bench"}),
     (r"sqlite3\.h", {"common/store/sqlite", "tests", "bench"}),
-    (r"(grpc|grpcpp|grpc\+\+)/", {"common/rpc", "common/delivery", "services", "tests", "bench",
-                               "cmake"}),
+    (r"(grpc|grpcpp|grpc\+\+)/", {"common/rpc", "common/client", "common/delivery",
+                               "services", "tests", "bench", "cmake"}),
     (r"google/protobuf/", {"common/rpc", "common/delivery", "services", "tests", "bench"}),
     (r"httplib\.h", {"common/rpc", "common/telemetry", "services/gateway", "services/alerting",
                      "tests"}),
-    (r"yaml-cpp/", {"common/config"}),
+    (r"yaml-cpp/", {"common/config", "common/alias"}),
     (r"spdlog/", {"common/telemetry"}),
     (r"isa-l", {"common/base"}),
     (r"(gtest|gmock)/", {"common/testing", "tests"}),
@@ -66,8 +72,8 @@ EXTERNAL = [
 # service may include them, the others may not.
 GENERATED = re.compile(r"\.pb\.h$")
 MAY_CONVERT = re.compile(
-    r"^(common/rpc/|common/delivery/wire|tests/|bench/|services/standalone/"
-    r"|services/[^/]+/((.*_)?(service|convert|stream|client|server)|main|app)(_test)?\.(cc|h)$)")
+    r"^(common/rpc/|common/(client|delivery)/wire|tests/|bench/|services/standalone/"
+    r"|services/[^/]+/((.*_)?(service|convert|reader|intake|http|stream|client|server)|main|app)(_test)?\.(cc|h)$)")
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s*(["<])([^">]+)[">]', re.MULTILINE)
 _TEST_FILE = re.compile(r"(_test|_bench|_fuzz)\.(cc|h)$")

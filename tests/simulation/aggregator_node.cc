@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "tests/simulation/floor_watch.h"
+
 namespace weir::simulation {
 namespace {
 
@@ -11,7 +13,8 @@ constexpr absl::Duration kGapPatience = absl::Seconds(4);
 
 }  // namespace
 
-AggregatorNode::AggregatorNode(Environment& env, Network& network, store::Store& store, int number)
+AggregatorNode::AggregatorNode(Environment& env, Network& network, test::MemoryStore& store,
+                               int number)
     : env_(env),
       network_(network),
       store_(store),
@@ -116,7 +119,9 @@ void AggregatorNode::RunJob() {
                                           .max_retention_steps = 3,
                                           .derive_rows_per_job = env_.profile.derive_rows_per_job,
                                           .mutant = env_.mutant};
+  const FloorWatch watch(store_);
   result_ = aggregator::RunJob(context, *job_);
+  if (watch.Passed()) env_.Break(StrCat(name_, " has committed a row below a floor"));
   if (env_.trace) {
     env_.Trace(name_, "job ", job_->index(), ": ", result_->status.ToString(), ", rows ",
                result_->row_count, ", late ", result_->late_row_count);

@@ -10,7 +10,7 @@
 #include <optional>
 #include <string>
 
-#include "common/store/store.h"
+#include "common/testing/memory_store.h"
 #include "services/aggregator/core.h"
 #include "services/aggregator/jobs.h"
 #include "tests/simulation/environment.h"
@@ -20,7 +20,7 @@ namespace weir::simulation {
 
 class AggregatorNode final : public Actor, public Endpoint {
  public:
-  AggregatorNode(Environment& env, Network& network, store::Store& store, int number);
+  AggregatorNode(Environment& env, Network& network, test::MemoryStore& store, int number);
   ~AggregatorNode() override;
 
   void Start();
@@ -60,7 +60,7 @@ class AggregatorNode final : public Actor, public Endpoint {
 
   Environment& env_;
   Network& network_;
-  store::Store& store_;
+  test::MemoryStore& store_;
   const std::string name_;
   aggregator::Core core_;
   absl::Duration clock_offset_;  // no two machines agree

@@ -7,7 +7,8 @@
 namespace weir::simulation {
 namespace {
 
-using collector::AckLevel;
+using collector::Advanced;
+using collector::GroupCommit;
 using collector::SubmitResult;
 using collector::Submitted;
 using collector::Waiter;
@@ -27,18 +28,11 @@ struct CollectorNode::Process {
   std::unique_ptr<wal::Wal> log;
   std::unique_ptr<collector::SeriesTable> series;
   std::unique_ptr<collector::LogWriter> writer;
-  std::unique_ptr<collector::SessionCore> sessions;
+  std::unique_ptr<GroupCommit> steps;
   collector::BatchBuilder builder;
   std::unique_ptr<collector::Sender> sender;
 
-  // The group on its way to the disk.
-  bool busy = false;
-  collector::Group group;
-  collector::Written written;
-  bool told_early = false;  // by a mutant
-
-  uint64_t committed_lsn = 0;
-  absl::Time next_house_keeping = absl::InfinitePast();
+  bool busy = false;                // the log thread has a step to take
   std::vector<uint64_t> announced;  // to the sender's thread
   std::vector<uint64_t> trimmed;
   std::vector<Push> pushes;
@@ -142,8 +136,14 @@ void CollectorNode::Restart() {
     return;
   }
   process->writer = *std::move(writer);
-  process->sessions = std::make_unique<collector::SessionCore>(limits, env_.mutant);
-  process->sessions->Restore(process->writer->recovered().sessions);
+  process->steps = std::make_unique<GroupCommit>(
+      collector::GroupCommitOptions{.limits = limits,
+                                    .max_group_bytes = env_.profile.max_group_bytes,
+                                    .quota_bytes = static_cast<int64_t>(env_.profile.quota_bytes),
+                                    .house_keeping_interval = kHouseKeepingInterval,
+                                    .expiry_interval = kHouseKeepingInterval,
+                                    .mutant = env_.mutant},
+      *process->log, *process->writer);
   process->sender.reset(new collector::Sender({.slot_count = env_.profile.slot_count,
                                                .collector = name_,
                                                .heartbeat_interval = absl::Milliseconds(200),
@@ -178,7 +178,7 @@ void CollectorNode::ResolvePushes(uint64_t durable_lsn) {
 }
 
 bool CollectorNode::settled() const {
-  if (process_ == nullptr || process_->busy || !process_->sessions->idle()) return false;
+  if (process_ == nullptr || process_->busy || !process_->steps->queue_empty()) return false;
   const wal::Wal& log = *process_->log;
   return process_->sender->committed_lsn() == log.durable_lsn() &&
          log.oldest_segment_last_lsn() == 0;
@@ -194,7 +194,7 @@ std::string CollectorNode::Describe() const {
   return StrCat(name_, ": durable ", log.durable_lsn(), ", committed ",
                 process_->sender->committed_lsn(), ", trimmed ", log.trim_lsn(),
                 ", oldest segment ends at ", log.oldest_segment_last_lsn(), ", queued ",
-                process_->sessions->queued_bytes(), process_->busy ? ", writing" : "",
+                process_->steps->queued_bytes(), process_->busy ? ", writing" : "",
                 process_->sender->streaming() ? ", streaming" : "");
 }
 
@@ -210,7 +210,7 @@ void CollectorNode::OnRequest(LinkId link, const ClientRequest& request) {
     return;
   }
   // As BatchStream::OnOpen.
-  const std::optional<uint64_t> last = process_->sessions->LastSequence(request.session->id);
+  const std::optional<uint64_t> last = process_->steps->LastSequence(request.session->id);
   const bool unknown = request.session->sequence > last.value_or(0);
   network_.Send(
       link, *this,
@@ -238,7 +238,7 @@ void CollectorNode::Submit(LinkId link, const ClientRequest& request) {
       env_.Break("a sample was not admitted");
     }
   }
-  const Submitted submitted = process_->sessions->Submit(
+  const Submitted submitted = process_->steps->Submit(
       {.waiter = {.connection = link, .sequence = request.number, .level = request.level},
        .session = request.session,
        .batch = builder.Build()});
@@ -289,43 +289,68 @@ void CollectorNode::TellWaiters(const std::vector<Waiter>& waiters) {
 // --- The log thread ----------------------------------------------------------
 
 void CollectorNode::WakeLogThread() {
-  if (process_->busy || process_->sessions->idle()) return;
+  if (process_->busy || process_->steps->queue_empty()) return;
   process_->busy = true;
-  After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(2)), kWrite);
+  After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(2)), kStep);
 }
 
-void CollectorNode::Write() {
+// As Pipeline::Run, with time between the steps.
+void CollectorNode::Step() {
   Process& process = *process_;
-  if (process.group.empty()) process.group = process.sessions->Take(env_.profile.max_group_bytes);
   const std::vector<uint64_t> before = process.writer->slot_last();
-  const auto written = process.writer->Write(process.group, Clock());
+  const absl::StatusOr<Advanced> advanced = process.steps->Advance(Clock());
   RecordFrames(before);
-  if (absl::IsResourceExhausted(written.status())) {
-    HouseKeep();
-    if (process_ != nullptr) After(absl::Milliseconds(100), kWrite);
+  if (!advanced.ok()) {
+    Die(advanced.status());
     return;
   }
-  if (!written.ok()) {
-    Die(written.status());
-    return;
+  if (advanced->step == Advanced::Step::kWritten) OnWritten();
+  if (advanced->step == Advanced::Step::kTold) OnTold();
+  TellWaiters(advanced->told);
+  switch (advanced->step) {
+    case Advanced::Step::kWritten:
+      After(env_.Between(absl::Microseconds(50), env_.SyncTime()), kStep);
+      return;
+    case Advanced::Step::kSynced:
+      After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(3)), kStep);
+      return;
+    case Advanced::Step::kFull:
+      HouseKeep();
+      if (process_ != nullptr) After(absl::Milliseconds(100), kStep);
+      return;
+    case Advanced::Step::kTold:
+      if (process.announced != process.writer->slot_last()) {
+        process.announced = process.writer->slot_last();
+        After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(20)), kNotice);
+      }
+      break;
+    case Advanced::Step::kIdle:
+      break;
   }
-  process.written = *written;
-  for (const Waiter& waiter : process.group.waiters) {
-    for (Push& push : process.pushes) {
+  process.busy = false;
+  if (process.steps->HouseKeepingDue(Clock())) HouseKeep();
+  if (process_ != nullptr) WakeLogThread();
+}
+
+void CollectorNode::OnWritten() {
+  const GroupCommit& steps = *process_->steps;
+  for (const Waiter& waiter : steps.group().waiters) {
+    for (Push& push : process_->pushes) {
       if (push.link == waiter.connection && push.number == waiter.sequence) {
-        push.lsn = written->lsn;
+        push.lsn = steps.written().lsn;
       }
     }
   }
   if (env_.trace) {
-    env_.Trace(name_, "writes lsn ", written->lsn, " with ", process.group.batches.size(),
+    env_.Trace(name_, "writes lsn ", steps.written().lsn, " with ", steps.group().batches.size(),
                " batches");
   }
-  if (env_.mutant == Mutant::kAckBeforeSync) {
-    process.told_early = true;
-    TellWaiters(process.sessions->OnDurable(process.group, written->lsn, written->seal_time));
-  }
-  After(env_.Between(absl::Microseconds(50), env_.SyncTime()), kSync);
+}
+
+void CollectorNode::OnTold() {
+  const collector::Written& written = process_->steps->written();
+  high_clock_ = std::max(high_clock_, written.seal_time);
+  told_.push_back({.receive_time = ReceiveTime(), .lsn = written.lsn});
 }
 
 void CollectorNode::RecordFrames(const std::vector<uint64_t>& before) {
@@ -335,49 +360,14 @@ void CollectorNode::RecordFrames(const std::vector<uint64_t>& before) {
   }
 }
 
-void CollectorNode::Sync() {
-  if (const absl::Status synced = process_->log->Sync(); !synced.ok()) {
-    Die(synced);
-    return;
-  }
-  After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(3)), kTell);
-}
-
-void CollectorNode::Tell() {
-  Process& process = *process_;
-  std::vector<Waiter> told;
-  if (!std::exchange(process.told_early, false)) {
-    told = process.sessions->OnDurable(std::move(process.group), process.written.lsn,
-                                       process.written.seal_time);
-  }
-  const std::vector<Waiter> committed = process.sessions->OnCommitted(process.committed_lsn);
-  told.insert(told.end(), committed.begin(), committed.end());
-  process.group = {};
-  high_clock_ = std::max(high_clock_, process.written.seal_time);
-  told_.push_back({.receive_time = ReceiveTime(), .lsn = process.written.lsn});
-  TellWaiters(told);
-  if (process.announced != process.writer->slot_last()) {
-    process.announced = process.writer->slot_last();
-    After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(20)), kNotice);
-  }
-  process.busy = false;
-  if (Clock() >= process.next_house_keeping) HouseKeep();
-  if (process_ != nullptr) WakeLogThread();
-}
-
 void CollectorNode::HouseKeep() {
   Process& process = *process_;
-  process.next_house_keeping = Clock() + kHouseKeepingInterval;
-  const collector::SessionTable now = process.sessions->VolatileSessions();
-  process.sessions->Expire(Clock());
-  const auto trimmed =
-      process.writer->Trim(process.committed_lsn, Clock(),
-                           env_.mutant == Mutant::kVolatileSessionsAtTrim ? &now : nullptr);
-  if (!trimmed.ok()) {
-    Die(trimmed.status());
+  const absl::StatusOr<collector::HouseKept> kept = process.steps->HouseKeep(Clock());
+  if (!kept.ok()) {
+    Die(kept.status());
     return;
   }
-  if (*trimmed) {
+  if (kept->trimmed) {
     ++env_.counts.trims;
     process.trimmed = process.writer->trimmed_slot_last();
     After(env_.Between(absl::ZeroDuration(), absl::Milliseconds(20)), kTrimNotice);
@@ -386,8 +376,6 @@ void CollectorNode::HouseKeep() {
     }
     if (env_.mutant == Mutant::kNone) CheckCommitted(process.log->trim_lsn(), "trimmed");
   }
-  const uint64_t quota = env_.profile.quota_bytes;
-  process.sessions->set_log_full(quota > 0 && process.log->bytes() * 10 >= quota * 9);
 }
 
 // --- The sender's thread -----------------------------------------------------
@@ -421,8 +409,7 @@ void CollectorNode::Disconnect(const absl::Status& why) {
 void CollectorNode::Committed(uint64_t lsn) {
   if (env_.trace) env_.Trace(name_, "committed ", lsn);
   CheckCommitted(lsn, "told to be committed");
-  process_->committed_lsn = std::max(process_->committed_lsn, lsn);
-  TellWaiters(process_->sessions->OnCommitted(lsn));
+  TellWaiters(process_->steps->OnCommitted(lsn));
 }
 
 void CollectorNode::Problem(const absl::Status& what) {
@@ -481,14 +468,8 @@ void CollectorNode::OnEvent(const Event& event) {
     case kRestart:
       Restart();
       return;
-    case kWrite:
-      Write();
-      return;
-    case kSync:
-      Sync();
-      return;
-    case kTell:
-      Tell();
+    case kStep:
+      Step();
       return;
     case kNotice:
       process_->sender->OnDurable(process_->announced, Clock());

@@ -1,10 +1,8 @@
-// A collector: the production objects on a simulated disk, with the order of
-// steps that Pipeline gives them, cut into events so that anything may happen
-// between two of them.
+// A collector: the production objects on a simulated disk. The log thread's steps
+// and their order are GroupCommit's, as in Pipeline; here each is an event of its
+// own, so that anything may happen between two of them.
 //
-//   kWrite  take a group, write its frame        (LogWriter::Write)
-//   kSync   make it durable                      (Wal::Sync)
-//   kTell   tell who waits                       (SessionCore::OnDurable)
+//   kStep   write, sync, tell or keep house      (GroupCommit)
 //   kNotice tell the sender, on its own thread   (Sender::OnDurable)
 //
 // The disk outlives the process; everything else dies with it.
@@ -21,6 +19,7 @@
 #include "common/testing/sim_disk.h"
 #include "common/wal/wal.h"
 #include "services/collector/admission.h"
+#include "services/collector/group_commit.h"
 #include "services/collector/log_writer.h"
 #include "services/collector/sender.h"
 #include "services/collector/series_table.h"
@@ -78,18 +77,7 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   void OnLinkClosed(LinkId link) override;
 
  private:
-  enum Kind {
-    kRestart,
-    kWrite,
-    kSync,
-    kTell,
-    kNotice,
-    kTrimNotice,
-    kHouseKeep,
-    kTick,
-    kDiskFreed,
-    kStop
-  };
+  enum Kind { kRestart, kStep, kNotice, kTrimNotice, kHouseKeep, kTick, kDiskFreed, kStop };
 
   // A push without a session: counted if it is told, or found in the log.
   struct Push {
@@ -113,10 +101,10 @@ class CollectorNode final : public Actor, public Endpoint, private collector::Se
   void OnRequest(LinkId link, const ClientRequest& request);
   void Submit(LinkId link, const ClientRequest& request);
   void WakeLogThread();
-  void Write();
+  void Step();
+  void OnWritten();
+  void OnTold();
   void RecordFrames(const std::vector<uint64_t>& before);
-  void Sync();
-  void Tell();
   void HouseKeep();
   void TellWaiters(const std::vector<collector::Waiter>& waiters);
   void CheckCommitted(uint64_t lsn, std::string_view what);

@@ -19,10 +19,16 @@ struct Field {
 constexpr Field kFields[] = {
     {"crashes", &Counts::crashes},
     {"power_losses", &Counts::power_losses},
+    {"refused_commits", &Counts::refused_commits},
     {"in_doubt_committed", &Counts::in_doubt_committed},
     {"in_doubt_aborted", &Counts::in_doubt_aborted},
     {"ghosts", &Counts::ghosts},
+    {"takeovers", &Counts::takeovers},
     {"fencings", &Counts::fencings},
+    {"drains", &Counts::drains},
+    {"pauses", &Counts::pauses},
+    {"broken_links", &Counts::broken_links},
+    {"dark_links", &Counts::dark_links},
     {"torn_tails", &Counts::torn_tails},
     {"fsync_failures", &Counts::fsync_failures},
     {"rewinds", &Counts::rewinds},
@@ -53,6 +59,14 @@ std::string Counts::ToString() const {
     StrAppend(&text, text.empty() ? "" : " ", field.name, "=", this->*field.count);
   }
   return text;
+}
+
+std::string Counts::Missing() const {
+  std::string missing;
+  for (const Field& field : kFields) {
+    if (this->*field.count == 0) StrAppend(&missing, missing.empty() ? "" : ", ", field.name);
+  }
+  return missing;
 }
 
 Environment::Environment(uint64_t seed, Mutant mutant_under_test, bool traced)

@@ -19,14 +19,21 @@
 
 namespace weir::simulation {
 
-// How often things happened: a run in which none of them did proves nothing.
+// How often things happened: a run in which one of them never did proves nothing
+// about it.
 struct Counts {
   int64_t crashes = 0;  // of any process, power losses included
   int64_t power_losses = 0;
+  int64_t refused_commits = 0;
   int64_t in_doubt_committed = 0;
   int64_t in_doubt_aborted = 0;
   int64_t ghosts = 0;
+  int64_t takeovers = 0;
   int64_t fencings = 0;
+  int64_t drains = 0;
+  int64_t pauses = 0;
+  int64_t broken_links = 0;
+  int64_t dark_links = 0;
   int64_t torn_tails = 0;
   int64_t fsync_failures = 0;
   int64_t rewinds = 0;  // batches a collector asked to be sent again
@@ -46,6 +53,8 @@ struct Counts {
 
   void Add(const Counts& other);
   std::string ToString() const;
+  // The names of what never happened, with commas; empty when all did.
+  std::string Missing() const;
 };
 
 class Environment {

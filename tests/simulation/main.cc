@@ -65,23 +65,6 @@ void ListMutants() {
   }
 }
 
-// What a run must have met, or its silence proves nothing.
-std::string Missing(const Counts& counts) {
-  std::string missing;
-  const auto require = [&](int64_t count, std::string_view what) {
-    if (count == 0) StrAppend(&missing, missing.empty() ? "" : ", ", what);
-  };
-  require(counts.in_doubt_committed, "a commit in doubt that had happened");
-  require(counts.in_doubt_aborted, "a commit in doubt that had not");
-  require(counts.ghosts, "a commit that happened after its answer was lost");
-  require(counts.fencings, "a fencing");
-  require(counts.torn_tails, "a torn tail");
-  require(counts.rewinds, "a rewind");
-  require(counts.derives, "a derivation");
-  require(counts.late_rows, "late data");
-  return missing;
-}
-
 int Run(const RunnerOptions& options) {
   std::function<void(int64_t, int64_t)> progress;
   if (isatty(STDERR_FILENO) != 0 && !options.trace) {
@@ -100,7 +83,7 @@ int Run(const RunnerOptions& options) {
                 static_cast<unsigned long long>(failure.seed), mutant.c_str());
   }
   std::string missing;
-  if (summary.seeds >= kSeedsThatProve) missing = Missing(summary.counts);
+  if (summary.seeds >= kSeedsThatProve) missing = summary.counts.Missing();
   if (!missing.empty()) std::printf("too calm to prove anything: without %s\n", missing.c_str());
   std::printf("seeds=%lld lost=%lld doubled=%lld stuck=%lld broken=%lld %s\n",
               static_cast<long long>(summary.seeds), static_cast<long long>(summary.lost),

@@ -11,6 +11,7 @@
 #include "tests/simulation/aggregator_node.h"
 #include "tests/simulation/client_node.h"
 #include "tests/simulation/collector_node.h"
+#include "tests/simulation/floor_watch.h"
 #include "tests/simulation/network.h"
 
 namespace weir::simulation {
@@ -117,7 +118,10 @@ uint64_t World::CommittedLsn(const WalId& log, int slot) {
 CommitFault World::CommitFate() {
   if (env_.healed) return CommitFault::kNone;
   const Profile& profile = env_.profile;
-  if (env_.PerMille(profile.commits_refused)) return CommitFault::kRefused;
+  if (env_.PerMille(profile.commits_refused)) {
+    ++env_.counts.refused_commits;
+    return CommitFault::kRefused;
+  }
   if (env_.PerMille(profile.commits_answer_lost)) {
     ++env_.counts.in_doubt_committed;
     return CommitFault::kCommitted;
@@ -171,26 +175,33 @@ void World::Inject(Fault fault) {
       env_.queue.After(restart_delay, *this, {.kind = kNewAggregator, .a = aggregators_.size()});
       return;
     case Fault::kTakeover:
+      ++env_.counts.takeovers;
       StartAggregator();
       if (env_.trace) env_.Trace("world", "the aggregator before lives on");
       env_.queue.After(env_.Between(absl::ZeroDuration(), absl::Seconds(8)), *this,
                        {.kind = kCutOld, .a = aggregators_.size() - 2});
       return;
     case Fault::kGracefulRestart:
+      ++env_.counts.drains;
       aggregator.Drain();
       env_.queue.After(restart_delay, *this, {.kind = kNewAggregator, .a = aggregators_.size()});
       return;
     case Fault::kConnectionBreak:
-      if (network_.alive(upstream)) network_.Break(upstream);
+      if (network_.alive(upstream)) {
+        ++env_.counts.broken_links;
+        network_.Break(upstream);
+      }
       return;
     case Fault::kHalfOpen:
       if (network_.alive(upstream)) {
+        ++env_.counts.dark_links;
         const bool up = env_.random.OneIn(2);
         if (env_.trace) env_.Trace("world", "link ", upstream, " goes dark ", up ? "up" : "down");
         network_.Darken(upstream, up);
       }
       return;
     case Fault::kClientBreak:
+      ++env_.counts.broken_links;
       clients_[env_.random.Below(clients_.size())]->BreakLink();
       return;
     case Fault::kStoreDown:
@@ -215,9 +226,11 @@ void World::Inject(Fault fault) {
       }
       return;
     case Fault::kCollectorPause:
+      ++env_.counts.pauses;
       collector.Pause(env_.now(), env_.Between(absl::ZeroDuration(), absl::Seconds(6)));
       return;
     case Fault::kAggregatorPause:
+      ++env_.counts.pauses;
       aggregator.Pause(env_.now(), env_.Between(absl::ZeroDuration(), absl::Seconds(6)));
       return;
   }
@@ -234,9 +247,12 @@ void World::OnEvent(const Event& event) {
     case kHeal:
       Heal();
       return;
-    case kGhosts:
+    case kGhosts: {
+      const FloorWatch watch(*store_);
       store_->CommitGhosts();
+      if (watch.Passed()) env_.Break("a ghost has committed a row below a floor");
       return;
+    }
     case kStoreUp:
       store_->set_unavailable(false);
       return;

@@ -15,6 +15,20 @@ void ArrayText::Add(std::string_view text) {
   out += '"';
 }
 
+void ArrayText::AddBytes(std::string_view bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string& out = Next();
+  out += "\"\\\\x";  // one backslash, escaped
+  size_t end = out.size();
+  out.resize(end + 2 * bytes.size());
+  for (const char c : bytes) {
+    const auto byte = static_cast<unsigned char>(c);
+    out[end++] = kDigits[byte >> 4];
+    out[end++] = kDigits[byte & 15];
+  }
+  out += '"';
+}
+
 absl::StatusOr<std::vector<SlotState>> ReadAllSlots(Session* session, int tier_count) {
   std::vector<SlotState> slots;
   WEIR_ASSIGN_OR_RETURN(

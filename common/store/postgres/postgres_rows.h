@@ -35,7 +35,8 @@ absl::Status Parse(const pqxx::field& field, T* value) {
 class ArrayText {
  public:
   void Add(int64_t value) { absl::StrAppend(&Next(), value); }
-  void Add(std::string_view text);  // quoted and escaped
+  void Add(std::string_view text);        // quoted and escaped
+  void AddBytes(std::string_view bytes);  // as a bytea in hex
   std::string Take() { return std::move(text_.append("}")); }
 
  private:

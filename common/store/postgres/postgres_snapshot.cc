@@ -6,17 +6,22 @@
 #include "common/base/int128_text.h"
 #include "common/base/status_macros.h"
 #include "common/store/postgres/postgres_rows.h"
+#include "common/store/transaction.h"
 
 namespace weir::store {
 namespace {
 
-// Rows per FETCH: bounds what a query holds in memory to a few MiB.
-constexpr int kRowsPerFetch = 10'000;
+// Rows per FETCH: bounds what a query holds in memory to a few MiB, and to tens
+// of them when every row has a sketch or a histogram of the largest size.
+constexpr int kRowsPerFetch = 2'000;
 
 int HexDigit(char c) { return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10; }
 
-// The server's digits are pairs of 0-9 and a-f.
-absl::Status DecodeHex(std::string_view hex, std::string* bytes) {
+// A bytea as the server writes it: \x, then pairs of 0-9 and a-f.
+absl::Status ParseBytes(const pqxx::field& field, std::string* bytes) {
+  std::string_view hex = TextOf(field);
+  if (hex.substr(0, 2) != "\\x") return absl::InternalError("postgres: bytea is not in hex");
+  hex.remove_prefix(2);
   if (hex.size() % 2 != 0) return absl::InternalError("postgres: half a byte");
   bytes->resize(hex.size() / 2);
   for (size_t i = 0; i < bytes->size(); ++i) {
@@ -49,11 +54,7 @@ absl::Status ParsePartial(const pqxx::row& from, PartialRow* row, std::string* s
   WEIR_RETURN_IF_ERROR(Parse(from[13], &a.last_unix_nano));
   WEIR_ASSIGN_OR_RETURN(a.integer_sum, Int128FromString(TextOf(from[14])));
   sketch->clear();
-  if (!from[15].is_null()) {
-    const std::string_view hex = TextOf(from[15]);
-    if (hex.substr(0, 2) != "\\x") return absl::InternalError("postgres: bytea is not in hex");
-    WEIR_RETURN_IF_ERROR(DecodeHex(hex.substr(2), sketch));
-  }
+  if (!from[15].is_null()) WEIR_RETURN_IF_ERROR(ParseBytes(from[15], sketch));
   row->sketch = *sketch;
   return absl::OkStatus();
 }
@@ -121,11 +122,8 @@ absl::Status PostgresSnapshot::ReadPartials(
   WEIR_ASSIGN_OR_RETURN(const std::vector<int64_t> floors, Floors());
   const int64_t start = std::max(filter.start_seconds, floors[filter.tier]);
   if (start >= filter.end_seconds) return absl::OkStatus();
-  // A statement that declares a cursor takes parameters like any other.
-  const std::string cursor = absl::StrCat("partials_cursor_", ++cursor_count_);
   std::vector<std::string> params = {absl::StrCat(start), absl::StrCat(filter.end_seconds)};
-  std::string sql = absl::StrCat("DECLARE ", cursor, " NO SCROLL CURSOR FOR SELECT ",
-                                 kPartialColumns, " FROM partials_", filter.tier,
+  std::string sql = absl::StrCat("SELECT ", kPartialColumns, " FROM partials_", filter.tier,
                                  " WHERE start_time >= to_timestamp($1::bigint)"
                                  " AND start_time < to_timestamp($2::bigint)");
   if (filter.slot.has_value()) {
@@ -139,17 +137,46 @@ absl::Status PostgresSnapshot::ReadPartials(
     absl::StrAppend(&sql, " AND series_id = ANY($", params.size(), "::uuid[])");
   }
   absl::StrAppend(&sql, " ORDER BY start_time");
-  WEIR_RETURN_IF_ERROR(session_->Exec(sql, params).status());
-  const std::string fetch = absl::StrCat("FETCH ", kRowsPerFetch, " FROM ", cursor);
   PartialRow partial{.tier = filter.tier};
   std::string sketch;
+  return ReadRows(sql, params, [&](const pqxx::row& from) -> absl::Status {
+    WEIR_RETURN_IF_ERROR(ParsePartial(from, &partial, &sketch));
+    return row(partial);
+  });
+}
+
+absl::Status PostgresSnapshot::ReadCumulatives(
+    int slot, absl::FunctionRef<absl::Status(const CumulativeRow& row)> row) {
+  WEIR_RETURN_IF_ERROR(CheckSlots({slot}, options_.slot_count).status());
+  CumulativeRow cumulative{.slot = slot};
+  std::string point;
+  return ReadRows(
+      "SELECT series_id, start_unix_nano, time_unix_nano, point FROM cumulative_points"
+      " WHERE slot = $1::int ORDER BY series_id, start_unix_nano",
+      {absl::StrCat(slot)}, [&](const pqxx::row& from) -> absl::Status {
+        WEIR_ASSIGN_OR_RETURN(cumulative.series_id, IdOfUuid<SeriesId>(TextOf(from[0])));
+        WEIR_RETURN_IF_ERROR(Parse(from[1], &cumulative.start_unix_nano));
+        WEIR_RETURN_IF_ERROR(Parse(from[2], &cumulative.time_unix_nano));
+        WEIR_RETURN_IF_ERROR(ParseBytes(from[3], &point));
+        cumulative.point = point;
+        return row(cumulative);
+      });
+}
+
+absl::Status PostgresSnapshot::ReadRows(const std::string& query,
+                                        const std::vector<std::string>& params,
+                                        absl::FunctionRef<absl::Status(const pqxx::row& row)> row) {
+  WEIR_RETURN_IF_ERROR(Check());
+  // A statement that declares a cursor takes parameters like any other.
+  const std::string cursor = absl::StrCat("rows_cursor_", ++cursor_count_);
+  WEIR_RETURN_IF_ERROR(
+      session_->Exec(absl::StrCat("DECLARE ", cursor, " NO SCROLL CURSOR FOR ", query), params)
+          .status());
+  const std::string fetch = absl::StrCat("FETCH ", kRowsPerFetch, " FROM ", cursor);
   while (true) {
     WEIR_RETURN_IF_ERROR(Check());
     WEIR_ASSIGN_OR_RETURN(const pqxx::result rows, session_->Exec(fetch));
-    for (const auto& from : rows) {
-      WEIR_RETURN_IF_ERROR(ParsePartial(from, &partial, &sketch));
-      WEIR_RETURN_IF_ERROR(row(partial));
-    }
+    for (const auto& from : rows) WEIR_RETURN_IF_ERROR(row(from));
     if (static_cast<int>(rows.size()) < kRowsPerFetch) break;
   }
   return session_->Execute("CLOSE " + cursor);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "common/store/postgres/postgres_store.h"
@@ -24,10 +25,16 @@ class PostgresSnapshot : public Snapshot {
   absl::StatusOr<std::vector<SeriesRow>> FindSeries(const SeriesFilter& filter) override;
   absl::Status ReadPartials(const PartialFilter& filter,
                             absl::FunctionRef<absl::Status(const PartialRow& row)> row) override;
+  absl::Status ReadCumulatives(
+      int slot, absl::FunctionRef<absl::Status(const CumulativeRow& row)> row) override;
 
  private:
   // A snapshot whose connection was lost cannot be had again.
   absl::Status Check() const;
+  // Runs `query` (a SELECT) behind a cursor, some rows at a time, so that
+  // answers of any size fit in memory. Stops with `row`'s error.
+  absl::Status ReadRows(const std::string& query, const std::vector<std::string>& params,
+                        absl::FunctionRef<absl::Status(const pqxx::row& row)> row);
 
   PostgresStore& store_;
   const StoreOptions& options_;

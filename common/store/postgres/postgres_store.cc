@@ -101,6 +101,11 @@ class PartialText {
   std::string start_text_, id_text_, wide_sum_, sketch_text_;
 };
 
+// Bounds of a statement whose rows are arrays, so that neither side holds more
+// than some MiB of it.
+constexpr size_t kRowsPerStatement = 4096;
+constexpr size_t kPointBytesPerStatement = 4 << 20;
+
 std::string PartitionName(int tier, int64_t start_seconds) {
   return absl::StrCat("partials_", tier, start_seconds < 0 ? "_m" : "_", std::abs(start_seconds));
 }
@@ -304,6 +309,8 @@ absl::StatusOr<CommitResult> PostgresStore::CommitInside(const Transaction& t) {
   WEIR_ASSIGN_OR_RETURN(const bool floors_agree, FloorsAgree(t));
   if (!floors_agree) return CommitResult::kFloorsMoved;
   WEIR_RETURN_IF_ERROR(InsertSeries(t));
+  WEIR_RETURN_IF_ERROR(WriteCumulatives(t));
+  WEIR_RETURN_IF_ERROR(DropCumulatives(t));
   WEIR_RETURN_IF_ERROR(CopyPartials(t));
   return CommitResult::kCommitted;
 }
@@ -398,7 +405,6 @@ absl::StatusOr<bool> PostgresStore::FloorsAgree(const Transaction& t) {
 }
 
 absl::Status PostgresStore::InsertSeries(const Transaction& t) {
-  constexpr size_t kRowsPerStatement = 4096;
   for (size_t begin = 0; begin < t.series.size(); begin += kRowsPerStatement) {
     ArrayText ids, slots, tenants, names, kinds, labels;
     const size_t end = std::min(t.series.size(), begin + kRowsPerStatement);
@@ -421,6 +427,55 @@ absl::Status PostgresStore::InsertSeries(const Transaction& t) {
                   {ids.Take(), slots.Take(), tenants.Take(), names.Take(), kinds.Take(),
                    labels.Take()})
             .status());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PostgresStore::WriteCumulatives(const Transaction& t) {
+  for (size_t next = 0; next < t.cumulatives.size();) {
+    ArrayText slots, ids, starts, times, points;
+    const size_t end = std::min(t.cumulatives.size(), next + kRowsPerStatement);
+    for (size_t point_bytes = 0; next < end && point_bytes < kPointBytesPerStatement; ++next) {
+      const CumulativeRow& row = t.cumulatives[next];
+      slots.Add(row.slot);
+      ids.Add(row.series_id.ToHex());
+      starts.Add(row.start_unix_nano);
+      times.Add(row.time_unix_nano);
+      points.AddBytes(row.point);
+      point_bytes += row.point.size();
+    }
+    WEIR_RETURN_IF_ERROR(
+        writer_
+            .Exec("INSERT INTO cumulative_points"
+                  " (slot, series_id, start_unix_nano, time_unix_nano, point)"
+                  " SELECT * FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::bigint[],"
+                  " $5::bytea[])"
+                  " ON CONFLICT (slot, series_id, start_unix_nano) DO UPDATE"
+                  " SET time_unix_nano = excluded.time_unix_nano, point = excluded.point",
+                  {slots.Take(), ids.Take(), starts.Take(), times.Take(), points.Take()})
+            .status());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PostgresStore::DropCumulatives(const Transaction& t) {
+  for (size_t next = 0; next < t.dropped_cumulatives.size();) {
+    ArrayText slots, ids, starts;
+    const size_t end = std::min(t.dropped_cumulatives.size(), next + kRowsPerStatement);
+    for (; next < end; ++next) {
+      const CumulativeKey& key = t.dropped_cumulatives[next];
+      slots.Add(key.slot);
+      ids.Add(key.series_id.ToHex());
+      starts.Add(key.start_unix_nano);
+    }
+    WEIR_RETURN_IF_ERROR(writer_
+                             .Exec("DELETE FROM cumulative_points p"
+                                   " USING unnest($1::int[], $2::uuid[], $3::bigint[])"
+                                   " AS v(slot, series_id, start_unix_nano)"
+                                   " WHERE p.slot = v.slot AND p.series_id = v.series_id"
+                                   " AND p.start_unix_nano = v.start_unix_nano",
+                                   {slots.Take(), ids.Take(), starts.Take()})
+                             .status());
   }
   return absl::OkStatus();
 }

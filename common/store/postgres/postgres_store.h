@@ -1,10 +1,11 @@
 // The store in PostgreSQL 12 or later, in a schema of its own.
 //
 // A commit is one READ COMMITTED transaction: slot rows are locked in ascending
-// order and compared, then watermarks, derived_until and floors; rows go in by
-// COPY. Because the comparisons come first, a transaction whose outcome is
-// unknown is simply run again: a ghost of it that is still committing holds the
-// slot's row, the second run waits for it, and then finds another commit number.
+// order and compared, then watermarks, derived_until and floors; partials go in
+// by COPY, rows that may be there already as arrays, thousands to a statement.
+// Because the comparisons come first, a transaction whose outcome is unknown is
+// simply run again: a ghost of it that is still committing holds the slot's row,
+// the second run waits for it, and then finds another commit number.
 //
 // Partial tables are partitioned by time. A partition is made, in a transaction
 // of its own and before the commit that needs it, beside its table and then
@@ -57,6 +58,8 @@ class PostgresStore : public Store {
   absl::StatusOr<bool> AdvanceDerived(const Transaction& t);
   absl::StatusOr<bool> FloorsAgree(const Transaction& t);
   absl::Status InsertSeries(const Transaction& t);
+  absl::Status WriteCumulatives(const Transaction& t);
+  absl::Status DropCumulatives(const Transaction& t);
   absl::Status CopyPartials(const Transaction& t);
   absl::StatusOr<CommitResult> CommitOnce(const Transaction& t);
   absl::StatusOr<CommitResult> CommitInside(const Transaction& t);

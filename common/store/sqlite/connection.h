@@ -31,7 +31,9 @@ class Statement {
                       SQLITE_STATIC);
   }
   void BindBlob(int index, std::string_view bytes) {
-    sqlite3_bind_blob(statement_.get(), index + 1, bytes.data(), static_cast<int>(bytes.size()),
+    // Bytes that are nowhere would be NULL; none are a blob all the same.
+    const char* const data = bytes.empty() ? "" : bytes.data();
+    sqlite3_bind_blob(statement_.get(), index + 1, data, static_cast<int>(bytes.size()),
                       SQLITE_STATIC);
   }
   void BindNull(int index) { sqlite3_bind_null(statement_.get(), index + 1); }

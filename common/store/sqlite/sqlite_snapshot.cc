@@ -8,6 +8,7 @@
 #include "common/base/int128_text.h"
 #include "common/base/status_macros.h"
 #include "common/store/sqlite/sqlite_rows.h"
+#include "common/store/transaction.h"
 
 namespace weir::store {
 namespace {
@@ -155,6 +156,25 @@ absl::Status SqliteSnapshot::ReadPartials(
   s.Bind(1, filter.end_seconds);
   if (filter.slot.has_value()) s.Bind(2, int64_t{*filter.slot});
   return read(&s, wanted.empty() ? nullptr : &wanted);
+}
+
+absl::Status SqliteSnapshot::ReadCumulatives(
+    int slot, absl::FunctionRef<absl::Status(const CumulativeRow& row)> row) {
+  WEIR_RETURN_IF_ERROR(CheckSlots({slot}, options_.slot_count).status());
+  WEIR_ASSIGN_OR_RETURN(Statement s,
+                        reader_->Prepare("SELECT series_id, start_unix_nano, time_unix_nano, point"
+                                         " FROM cumulative_points WHERE slot = ?"
+                                         " ORDER BY series_id, start_unix_nano"));
+  s.Bind(0, int64_t{slot});
+  while (true) {
+    WEIR_ASSIGN_OR_RETURN(const bool more, s.Step());
+    if (!more) return absl::OkStatus();
+    WEIR_RETURN_IF_ERROR(row({.slot = slot,
+                              .series_id = SeriesId::FromBytes(s.Blob(0)),
+                              .start_unix_nano = s.Int(1),
+                              .time_unix_nano = s.Int(2),
+                              .point = s.Blob(3)}));
+  }
 }
 
 }  // namespace weir::store

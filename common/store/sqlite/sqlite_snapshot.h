@@ -23,6 +23,8 @@ class SqliteSnapshot : public Snapshot {
   absl::StatusOr<std::vector<SeriesRow>> FindSeries(const SeriesFilter& filter) override;
   absl::Status ReadPartials(const PartialFilter& filter,
                             absl::FunctionRef<absl::Status(const PartialRow& row)> row) override;
+  absl::Status ReadCumulatives(
+      int slot, absl::FunctionRef<absl::Status(const CumulativeRow& row)> row) override;
 
  private:
   SqliteStore& store_;

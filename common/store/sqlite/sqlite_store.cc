@@ -41,6 +41,8 @@ struct SqliteStore::Statements {
   Statement advance_watermark;
   Statement advance_derived;
   Statement insert_series;
+  Statement write_cumulative;
+  Statement drop_cumulative;
   std::vector<Statement> insert_partial;  // per tier
 };
 
@@ -89,6 +91,16 @@ absl::Status SqliteStore::PrepareStatements() {
       s.insert_series,
       writer_->Prepare("INSERT INTO series (series_id, slot, tenant, name, kind, labels)"
                        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (series_id, slot) DO NOTHING"));
+  WEIR_ASSIGN_OR_RETURN(
+      s.write_cumulative,
+      writer_->Prepare("INSERT INTO cumulative_points"
+                       " (slot, series_id, start_unix_nano, time_unix_nano, point)"
+                       " VALUES (?, ?, ?, ?, ?)"
+                       " ON CONFLICT (slot, series_id, start_unix_nano) DO UPDATE"
+                       " SET time_unix_nano = excluded.time_unix_nano, point = excluded.point"));
+  WEIR_ASSIGN_OR_RETURN(s.drop_cumulative, writer_->Prepare("DELETE FROM cumulative_points"
+                                                            " WHERE slot = ? AND series_id = ?"
+                                                            " AND start_unix_nano = ?"));
   for (int tier = 0; tier < options_.tiers.size(); ++tier) {
     std::string sql = absl::StrCat(
         "INSERT INTO partials_", tier,
@@ -169,6 +181,8 @@ absl::StatusOr<CommitResult> SqliteStore::CommitInside(const Transaction& t) {
   WEIR_ASSIGN_OR_RETURN(const bool floors_agree, FloorsAgree(t));
   if (!floors_agree) return CommitResult::kFloorsMoved;
   WEIR_RETURN_IF_ERROR(InsertSeries(t));
+  WEIR_RETURN_IF_ERROR(WriteCumulatives(t));
+  WEIR_RETURN_IF_ERROR(DropCumulatives(t));
   WEIR_RETURN_IF_ERROR(InsertPartials(t));
   return CommitResult::kCommitted;
 }
@@ -244,6 +258,34 @@ absl::Status SqliteStore::InsertSeries(const Transaction& t) {
     s.BindText(3, row.series.name);
     s.Bind(4, static_cast<int64_t>(row.series.kind));
     s.BindText(5, labels);
+    WEIR_RETURN_IF_ERROR(s.Run());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SqliteStore::WriteCumulatives(const Transaction& t) {
+  Statement& s = statements_->write_cumulative;
+  for (const CumulativeRow& row : t.cumulatives) {
+    char id[16];
+    StoreId(row.series_id, id);
+    s.Bind(0, int64_t{row.slot});
+    s.BindBlob(1, {id, sizeof id});
+    s.Bind(2, row.start_unix_nano);
+    s.Bind(3, row.time_unix_nano);
+    s.BindBlob(4, row.point);
+    WEIR_RETURN_IF_ERROR(s.Run());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SqliteStore::DropCumulatives(const Transaction& t) {
+  Statement& s = statements_->drop_cumulative;
+  for (const CumulativeKey& key : t.dropped_cumulatives) {
+    char id[16];
+    StoreId(key.series_id, id);
+    s.Bind(0, int64_t{key.slot});
+    s.BindBlob(1, {id, sizeof id});
+    s.Bind(2, key.start_unix_nano);
     WEIR_RETURN_IF_ERROR(s.Run());
   }
   return absl::OkStatus();

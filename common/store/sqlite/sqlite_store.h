@@ -53,6 +53,8 @@ class SqliteStore : public Store {
   absl::StatusOr<bool> AdvanceWatermarks(const Transaction& t);
   absl::StatusOr<bool> AdvanceDerived(const Transaction& t);
   absl::Status InsertSeries(const Transaction& t);
+  absl::Status WriteCumulatives(const Transaction& t);
+  absl::Status DropCumulatives(const Transaction& t);
   absl::Status InsertPartials(const Transaction& t);
   absl::StatusOr<CommitResult> CommitInside(const Transaction& t);
   void ReturnReader(std::unique_ptr<Connection> reader);

@@ -1,0 +1,16 @@
+-- Why: an aggregator that takes a slot goes on converting cumulative series where
+-- the one before it stopped, without losing or doubling an increase.
+-- Locks: new table only. Undo: drop table cumulative_points (cumulative series
+-- begin anew: what they rose by until their next point is lost).
+
+-- The last point of a cumulative series that began at start_unix_nano (0: not
+-- known): what the increase of the next one is computed from. A series has
+-- several rows while points from before and after a restart are in flight.
+CREATE TABLE cumulative_points (
+  slot            INTEGER NOT NULL,
+  series_id       BLOB    NOT NULL CHECK (length(series_id) = 16),
+  start_unix_nano INTEGER NOT NULL,
+  time_unix_nano  INTEGER NOT NULL,
+  point           BLOB    NOT NULL,  -- docs/formats/frame.md, "Points"
+  PRIMARY KEY (slot, series_id, start_unix_nano)
+) STRICT, WITHOUT ROWID;
