@@ -4,6 +4,7 @@
 #include <array>
 
 #include "absl/strings/str_format.h"
+#include "common/base/bytes.h"
 #include "common/base/strings.h"
 
 namespace weir::collector {
@@ -64,7 +65,16 @@ void Rejections::Add(Reject reason, std::string_view message, int64_t count) {
 }
 
 bool AcceptableText(std::string_view text) {
+  constexpr uint64_t kEach = 0x0101010101010101;
   while (!text.empty()) {
+    // Most text is ASCII: eight characters at once, none of them 0 or 128 and more.
+    if (text.size() >= sizeof(uint64_t)) {
+      const auto eight = LoadFixed<uint64_t>(text.data());
+      if (((eight | (eight - kEach)) & (kEach << 7)) == 0) {
+        text.remove_prefix(sizeof(uint64_t));
+        continue;
+      }
+    }
     const size_t length = CharacterBytes(text);
     if (length == 0 || text[0] == '\0') return false;
     text.remove_prefix(length);

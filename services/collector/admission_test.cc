@@ -84,6 +84,20 @@ TEST(AdmissionTest, TextIsUtf8WithoutNul) {
   }
 }
 
+// Eight characters are looked at at once, so where one lies must not matter.
+TEST(AdmissionTest, WhatIsWrongWithTextIsFoundWhereverItLies) {
+  const std::string text(40, 'a');
+  for (size_t at = 0; at <= text.size(); ++at) {
+    for (const char one : {'\x01', '\x7f'}) {
+      EXPECT_TRUE(AcceptableText(std::string(text).insert(at, 1, one))) << at;
+    }
+    EXPECT_TRUE(AcceptableText(std::string(text).insert(at, "\xf0\x9f\x8c\x8a"))) << at;
+    for (const char one : {'\x00', '\x80', '\x81', '\xc3', '\xff'}) {
+      EXPECT_FALSE(AcceptableText(std::string(text).insert(at, 1, one))) << at;
+    }
+  }
+}
+
 class BatchBuilderTest : public ::testing::Test {
  protected:
   SeriesHandle Intern(const std::string& name, Kind kind = Kind::kGauge) {
