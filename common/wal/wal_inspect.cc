@@ -45,6 +45,14 @@ class Inspector {
 
 absl::Status Inspector::Run() {
   WEIR_ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(options_.directory));
+  const bool any = std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    uint64_t number = 0;
+    return name == kCheckpointName || ParseSegmentName(name, &number);
+  });
+  if (!any) {
+    return absl::NotFoundError(StrCat(options_.directory, " holds no log: no *.wal and no ",
+                                      kCheckpointName, "; that of `weir run` is in DATA_DIR/wal"));
+  }
   WEIR_RETURN_IF_ERROR(PrintCheckpoint());
   std::vector<uint64_t> numbers;
   for (const std::string& name : names) {

@@ -547,6 +547,12 @@ TEST_F(WalTest, InspectDescribesAHealthyLogAndAnUnfinishedOne) {
   EXPECT_THAT(InspectLines(absl::StatusCode::kOk), Contains(HasSubstr("33 bytes that opening")));
 }
 
+TEST_F(WalTest, ADirectoryWithoutALogIsNotADamagedOne) {
+  ASSERT_THAT(disk_.CreateDirectory("/empty"), IsOk());
+  EXPECT_THAT(Inspect({.directory = "/empty"}, disk_, [](std::string_view) {}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("holds no log")));
+}
+
 TEST_F(WalTest, InspectNamesWhatIsMissing) {
   OpenWal();
   AppendUpTo(100);

@@ -89,6 +89,7 @@ absl::Status App::Start() {
   delivery_->Register(*server_);
   server_->AddService(query_.get(), std::string(v1::QueryService::service_full_name()));
   WEIR_RETURN_IF_ERROR(server_->Start());
+  serving_ = true;
   delivery_->Start();
   for (size_t i = 0; i < config_.listen.size(); ++i) {
     Log(Level::kInfo, "aggregator", "serving",
@@ -110,7 +111,7 @@ void App::Stop(absl::Time deadline) {
   stopped_ = true;
   stopping_ = true;
   if (server_ != nullptr) server_->Drain();
-  if (delivery_ != nullptr && !delivery_->Drain(deadline)) {
+  if (serving_ && !delivery_->Drain(deadline)) {
     Log(Level::kWarning, "aggregator",
         "stopping with samples not committed; collectors still have them");
   }

@@ -53,6 +53,7 @@ class App {
   Events events_;
   std::atomic<bool> fenced_{false};
   std::atomic<bool> stopping_{false};
+  bool serving_ = false;  // the server was started
   bool stopped_ = false;
 
   // In the order they are made; they end in reverse.

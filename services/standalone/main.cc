@@ -19,13 +19,25 @@ constexpr char kUsage[] = R"(weir: exact windows over the traffic of LLM inferen
 Each command explains itself with --help.
 )";
 
+constexpr char kWalUsage[] = R"(weir wal inspect DIR [--records]: what a collector's log holds
+
+  DIR        where the log is: DATA_DIR/wal of `weir run`, --wal.directory of weir-collector
+  --records  also a line for each record
+
+Exits with 1 when the log is damaged.
+)";
+
 int InspectWal(const std::vector<std::string>& arguments) {
   weir::wal::InspectOptions options;
   options.describe = [](std::string_view payload) { return weir::frame::DescribeFrame(payload); };
   for (const std::string& argument : arguments) {
+    if (argument == "--help" || argument == "-h") {
+      std::fputs(kWalUsage, stdout);
+      return 0;
+    }
     if (argument == "--records") {
       options.list_records = true;
-    } else if (argument.rfind("--", 0) == 0 || !options.directory.empty()) {
+    } else if (argument.rfind("-", 0) == 0 || !options.directory.empty()) {
       std::fprintf(stderr, "weir wal inspect DIR [--records]: what is '%s'?\n", argument.c_str());
       return 2;
     } else {
@@ -57,7 +69,8 @@ int main(int argc, char** argv) {
   if (command == "wal" && arguments.size() > 1 && arguments[1] == "inspect") {
     return InspectWal({arguments.begin() + 2, arguments.end()});
   }
-  const bool asked = command == "--help" || command == "help";
+  if (command == "wal") return InspectWal({"--help"});
+  const bool asked = command == "--help" || command == "-h" || command == "help";
   std::fputs(kUsage, asked ? stdout : stderr);
   if (!asked && !command.empty()) std::fprintf(stderr, "\nno such command: %s\n", command.c_str());
   return asked ? 0 : 2;
