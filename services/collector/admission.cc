@@ -214,10 +214,9 @@ bool BatchBuilder::AddPoint(const SeriesHandle& series, int64_t event_unix_nano,
     }
     SeriesHandle unruled = series;
     unruled.rule = 0;
-    return AddPoint(unruled, event_unix_nano,
-                    {.cumulative = point.cumulative,
-                     .start_unix_nano = point.start_unix_nano,
-                     .value = *std::move(scaled)});
+    Point scaled_point = point;
+    scaled_point.value = *std::move(scaled);
+    return AddPoint(unruled, event_unix_nano, scaled_point);
   }
   if (!TimeAdmitted(event_unix_nano)) return RejectTime(event_unix_nano);
   if (point.cumulative && series.overflow) {

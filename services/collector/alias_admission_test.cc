@@ -172,6 +172,18 @@ TEST_F(AliasTest, RunningTotalsAndHistogramsAreScaledAsTheyCome) {
   EXPECT_EQ(builder_.rejections().list()[0].reason, Reject::kHistogramInvalid);
 }
 
+TEST_F(AliasTest, ScalingChangesAPointsValueAndNothingElse) {
+  const Point sent = {.cumulative = true,
+                      .start_unix_nano = kNowNano,
+                      .certain_start = true,
+                      .value = int64_t{2500}};
+  ASSERT_TRUE(builder_.AddPoint(Intern("energy_mj", Kind::kCounter), kNowNano, sent));
+  const AdmittedBatch batch = builder_.Build();
+  Point expected = sent;
+  expected.value = 2.5;
+  EXPECT_EQ(ParsePoint(batch.PointOf(batch.samples[0])).value(), expected);
+}
+
 TEST_F(AliasTest, AnExponentialHistogramThatCannotBeScaledIsKeptUnderItsOwnName) {
   const Series series = {.tenant = "t", .name = "latency_ms", .kind = Kind::kDistribution};
   const Histogram sent = {.count = 1,
