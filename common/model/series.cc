@@ -1,12 +1,11 @@
 #include "common/model/series.h"
 
-#include <openssl/sha.h>
-
 #include <algorithm>
 #include <bit>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/bytes.h"
+#include "common/base/sha256.h"
 #include "common/base/status_macros.h"
 
 namespace weir {
@@ -293,9 +292,7 @@ SeriesId IdOfSeries(const Series& series) {
 }
 
 SeriesId IdOfSeriesBytes(std::string_view series_bytes) {
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(series_bytes.data()), series_bytes.size(), digest);
-  return SeriesId::FromBytes({reinterpret_cast<const char*>(digest), 16});
+  return SeriesId::FromBytes(Sha256(series_bytes).substr(0, 16));
 }
 
 std::string LabelsToJson(const std::vector<Label>& labels) {

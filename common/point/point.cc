@@ -159,16 +159,12 @@ std::optional<PointValue> NumberIncrease(const PointValue& from, const PointValu
     if (monotonic && *to_integer < *from_integer) return std::nullopt;
     int64_t difference = 0;
     if (!__builtin_sub_overflow(*to_integer, *from_integer, &difference)) return difference;
-    return static_cast<double>(*to_integer) - static_cast<double>(*from_integer);
+    return NumberOf(to) - NumberOf(from);
   }
-  const auto number = [](const PointValue& value) {
-    const auto* integer = std::get_if<int64_t>(&value);
-    return integer != nullptr ? static_cast<double>(*integer) : std::get<double>(value);
-  };
-  if (monotonic && number(to) < number(from)) return std::nullopt;
+  if (monotonic && NumberOf(to) < NumberOf(from)) return std::nullopt;
   // Of two finite numbers, but the difference may not be.
   constexpr double kLargest = std::numeric_limits<double>::max();
-  return std::clamp(number(to) - number(from), -kLargest, kLargest);
+  return std::clamp(NumberOf(to) - NumberOf(from), -kLargest, kLargest);
 }
 
 std::optional<std::vector<int64_t>> CountsIncrease(const std::vector<int64_t>& from,

@@ -63,6 +63,12 @@ struct Histogram {
 
 using PointValue = std::variant<int64_t, double, Histogram>;
 
+// REQUIRES: a number, no histogram.
+inline double NumberOf(const PointValue& value) {
+  const auto* integer = std::get_if<int64_t>(&value);
+  return integer != nullptr ? static_cast<double>(*integer) : std::get<double>(value);
+}
+
 struct Point {
   // Whether `value` is everything since `start_unix_nano`; otherwise what came
   // since the point before.

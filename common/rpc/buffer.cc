@@ -115,6 +115,11 @@ Outcome ParseInto(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite*
   return parsed && inflating.complete() ? Outcome::kParsed : Outcome::kUndecodable;
 }
 
+absl::Status Undecodable(const google::protobuf::MessageLite& message) {
+  return Error(absl::StatusCode::kInvalidArgument, v1::UNDECODABLE,
+               StrCat("the message is not a valid ", message.GetTypeName()));
+}
+
 }  // namespace
 
 grpc::ByteBuffer ToBuffer(const google::protobuf::MessageLite& message) {
@@ -154,6 +159,12 @@ absl::Status ReadPlain(const grpc::ByteBuffer& buffer, std::string* out, int64_t
   return compressed ? InflateGzip(gzip, max_bytes, out) : absl::OkStatus();
 }
 
+absl::Status ParsePlain(std::string_view bytes, google::protobuf::MessageLite* message) {
+  return message->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))
+             ? absl::OkStatus()
+             : Undecodable(*message);
+}
+
 absl::Status Parse(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message,
                    int64_t max_bytes) {
   switch (ParseInto(buffer, message, max_bytes)) {
@@ -164,8 +175,7 @@ absl::Status Parse(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite
     case Outcome::kUndecodable:
       break;
   }
-  return Error(absl::StatusCode::kInvalidArgument, v1::UNDECODABLE,
-               StrCat("the message is not a valid ", message->GetTypeName()));
+  return Undecodable(*message);
 }
 
 }  // namespace weir::rpc

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 
@@ -38,6 +39,10 @@ bool ParseBuffer(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* 
 // (MESSAGE_TOO_LARGE).
 absl::Status ReadPlain(const grpc::ByteBuffer& buffer, std::string* out,
                        int64_t max_bytes = kMaxMessageBytes);
+
+// Parses plain bytes into `*message`.
+// Errors: InvalidArgument (UNDECODABLE).
+absl::Status ParsePlain(std::string_view bytes, google::protobuf::MessageLite* message);
 
 // As ParseBuffer, and says what is wrong.
 // Errors: InvalidArgument (UNDECODABLE); ResourceExhausted (MESSAGE_TOO_LARGE).

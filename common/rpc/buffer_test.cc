@@ -1,13 +1,13 @@
 #include "common/rpc/buffer.h"
 
 #include <gtest/gtest.h>
-#include <zlib.h>
 
 #include <string>
 #include <vector>
 
 #include "common/rpc/error.h"
 #include "common/rpc/unary.h"
+#include "common/testing/gzip.h"
 #include "common/testing/status_matchers.h"
 #include "weir/v1/ingest_service.pb.h"
 
@@ -36,21 +36,8 @@ grpc::ByteBuffer Sliced(const std::string& bytes, size_t slice_bytes) {
   return grpc::ByteBuffer(slices.data(), slices.size());
 }
 
-std::string Gzip(const std::string& bytes) {
-  z_stream zlib = {};
-  EXPECT_EQ(
-      deflateInit2(&zlib, Z_BEST_COMPRESSION, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY),
-      Z_OK);
-  std::string out(deflateBound(&zlib, bytes.size()), '\0');
-  zlib.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  zlib.avail_in = static_cast<uInt>(bytes.size());
-  zlib.next_out = reinterpret_cast<Bytef*>(out.data());
-  zlib.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&zlib, Z_FINISH), Z_STREAM_END);
-  out.resize(zlib.total_out);
-  deflateEnd(&zlib);
-  return out;
-}
+// As small as it gets: a bomb.
+std::string Gzip(const std::string& bytes) { return weir::test::Gzip(bytes, Z_BEST_COMPRESSION); }
 
 TEST(BufferTest, MessagesOfEverySizeSurvive) {
   for (const size_t samples : {0, 1, 100, 20'000}) {

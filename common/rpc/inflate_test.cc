@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common/rpc/error.h"
+#include "common/testing/gzip.h"
 #include "common/testing/status_matchers.h"
 
 namespace weir::rpc {
@@ -12,23 +13,9 @@ namespace {
 
 using test::IsOk;
 using test::StatusIs;
+using weir::test::Gzip;
 
 constexpr int64_t kMax = int64_t{64} << 20;
-
-std::string Gzip(const std::string& bytes) {
-  z_stream zlib = {};
-  EXPECT_EQ(deflateInit2(&zlib, Z_BEST_SPEED, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY),
-            Z_OK);
-  std::string out(deflateBound(&zlib, bytes.size()), '\0');
-  zlib.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(bytes.data()));
-  zlib.avail_in = static_cast<uInt>(bytes.size());
-  zlib.next_out = reinterpret_cast<Bytef*>(out.data());
-  zlib.avail_out = static_cast<uInt>(out.size());
-  EXPECT_EQ(deflate(&zlib, Z_FINISH), Z_STREAM_END);
-  out.resize(zlib.total_out);
-  deflateEnd(&zlib);
-  return out;
-}
 
 // What `gzip` says of itself, replaced.
 std::string Claiming(std::string gzip, uint32_t size) {

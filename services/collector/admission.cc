@@ -194,13 +194,11 @@ bool BatchBuilder::AddByRule(SeriesHandle series, int64_t event_unix_nano, doubl
 bool BatchBuilder::AddByRule(SeriesHandle series, int64_t event_unix_nano, int64_t value) {
   const ValueRule& rule = RuleOf(series);
   const PointValue scaled = ScaledNumber(rule, value);
-  const auto* integer = std::get_if<int64_t>(&scaled);
-  const double number =
-      integer != nullptr ? static_cast<double>(*integer) : std::get<double>(scaled);
-  if (!InRangeOrReject(rule, number)) return false;
+  if (!InRangeOrReject(rule, NumberOf(scaled))) return false;
   series.rule = 0;
+  const auto* integer = std::get_if<int64_t>(&scaled);
   return integer != nullptr ? AddInteger(series, event_unix_nano, *integer)
-                            : AddFloat(series, event_unix_nano, number);
+                            : AddFloat(series, event_unix_nano, NumberOf(scaled));
 }
 
 bool BatchBuilder::AddPoint(const SeriesHandle& series, int64_t event_unix_nano,
@@ -232,9 +230,7 @@ bool BatchBuilder::AddPoint(const SeriesHandle& series, int64_t event_unix_nano,
       return false;
     }
   } else {
-    const auto* integer = std::get_if<int64_t>(&point.value);
-    const double value =
-        integer != nullptr ? static_cast<double>(*integer) : std::get<double>(point.value);
+    const double value = NumberOf(point.value);
     if (!std::isfinite(value)) return RejectNotFinite(value);
     if (series.kind == Kind::kCounter && value < 0) return RejectNegative(value);
   }

@@ -1,10 +1,9 @@
 #include "services/collector/ingest_service.h"
 
-#include <openssl/sha.h>
-
 #include <deque>
 
 #include "common/base/bytes.h"
+#include "common/base/sha256.h"
 #include "common/base/strings.h"
 #include "common/rpc/buffer.h"
 #include "common/rpc/error.h"
@@ -28,10 +27,7 @@ frame::SessionMark MarkOfKey(std::string_view tenant, std::string_view key) {
   std::string named = "push";
   AppendLengthPrefixed(tenant, &named);
   named.append(key);
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  SHA256(reinterpret_cast<const unsigned char*>(named.data()), named.size(), digest);
-  return {.id = frame::SessionId::FromBytes(
-              std::string_view(reinterpret_cast<const char*>(digest), 16)),
+  return {.id = frame::SessionId::FromBytes(Sha256(named).substr(0, 16)),
           .sequence = 1,
           .lifetime = frame::Lifetime::kKey};
 }
@@ -50,11 +46,7 @@ absl::Status ParsePush(const grpc::ByteBuffer& buffer, v1::PushRequest* request)
                              " bytes in memory; send fewer at once"),
                       {{"limit_bytes", StrCat(kMaxParsedPushBytes)}});
   }
-  if (!request->ParseFromString(bytes)) {
-    return rpc::Error(absl::StatusCode::kInvalidArgument, v1::UNDECODABLE,
-                      "the message is not a valid weir.v1.PushRequest");
-  }
-  return absl::OkStatus();
+  return rpc::ParsePlain(bytes, request);
 }
 
 void AddSample(const Intake& intake, const v1::Sample& sample, absl::Time now, Series* series,

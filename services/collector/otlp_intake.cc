@@ -2,14 +2,15 @@
 
 #include <google/protobuf/arena.h>
 #include <google/protobuf/util/json_util.h>
-#include <openssl/sha.h>
 
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "common/base/bytes.h"
+#include "common/base/sha256.h"
 #include "common/base/strings.h"
+#include "common/rpc/buffer.h"
 #include "common/rpc/error.h"
 #include "common/rpc/parsed_size.h"
 #include "services/collector/convert.h"
@@ -26,14 +27,8 @@ constexpr int64_t kBytesPerJsonByte = 2;
 frame::SessionId IdOfContent(std::string_view tenant, std::string_view bytes) {
   std::string named = "otlp.metrics";
   AppendLengthPrefixed(tenant, &named);
-  unsigned char digest[SHA256_DIGEST_LENGTH];
-  const auto hash = [&](std::string_view text) {
-    SHA256(reinterpret_cast<const unsigned char*>(text.data()), text.size(), digest);
-  };
-  hash(bytes);
-  named.append(reinterpret_cast<const char*>(digest), sizeof digest);
-  hash(named);
-  return frame::SessionId::FromBytes(std::string_view(reinterpret_cast<const char*>(digest), 16));
+  named.append(Sha256(bytes));
+  return frame::SessionId::FromBytes(Sha256(named).substr(0, 16));
 }
 
 // What OTLP calls partial success: the count and, in words, each reason once.
@@ -72,13 +67,7 @@ void OtlpIntake::Take(std::string_view bytes, PendingAnswer& answer) {
   const int64_t parsed_bytes =
       rpc::ParsedSize(*Request::descriptor(), bytes, /*enough=*/kParseBudgetBytes + 1);
   TakeParsed(
-      bytes, parsed_bytes,
-      [&](Request* request) {
-        return request->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))
-                   ? absl::OkStatus()
-                   : rpc::Error(absl::StatusCode::kInvalidArgument, v1::UNDECODABLE,
-                                StrCat("the message is not a valid ", request->GetTypeName()));
-      },
+      bytes, parsed_bytes, [&](Request* request) { return rpc::ParsePlain(bytes, request); },
       answer);
 }
 

@@ -62,7 +62,7 @@ class OtlpIntake {
  public:
   explicit OtlpIntake(const Intake& intake);
 
-  // Takes a request of these plain bytes: protobuf, or what `parse` makes of them.
+  // Each takes a request of these plain bytes.
   void Take(std::string_view bytes, PendingAnswer& answer);
   void TakeJson(std::string_view json, PendingAnswer& answer);
 

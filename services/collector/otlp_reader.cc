@@ -341,7 +341,6 @@ void OtlpReader::ReadHistogram(const Metric& metric, Temporality temporality,
   ExplicitBuckets buckets;
   buckets.bounds.assign(point.explicit_bounds().begin(), point.explicit_bounds().end());
   buckets.counts = ToCounts(point.bucket_counts());
-  // Some SDKs send one count and no bounds, which says no more than the count.
   AddHistogram(metric, temporality, point, std::move(buckets));
 }
 

@@ -11,11 +11,6 @@ namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-double NumberOf(const PointValue& value) {
-  const auto* integer = std::get_if<int64_t>(&value);
-  return integer != nullptr ? static_cast<double>(*integer) : std::get<double>(value);
-}
-
 // --- Increases -----------------------------------------------------------------
 
 // An exponential histogram as a plain map: (sign, index at `scale`) -> count, with
