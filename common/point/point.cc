@@ -1,9 +1,10 @@
 // The bytes of a point:
 //
-//   point    = u8 form · [i64 start] · value
+//   point    = u8 form · [i64 start] · [part] · value
 //   form     = bits 0-1: 0 integer, 1 float, 2 explicit, 3 exponential buckets
 //              bit 2: cumulative, with a start; bits 3-5: has sum, min, max;
-//              bit 6: a certain start
+//              bit 6: a certain start; bit 7: part of a histogram
+//   part     = u8 role (bit 7: gone) · [f64 upper bound of a bucket]
 //   integer  = zigzag varint            float = f64
 //   explicit    = extremes · varint m · (m - 1) f64 bounds · m varint counts
 //   exponential = extremes · zigzag scale · varint zeros · f64 threshold · side · side
@@ -13,6 +14,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -34,6 +36,8 @@ constexpr uint8_t kHasSum = 1 << 3;
 constexpr uint8_t kHasMin = 1 << 4;
 constexpr uint8_t kHasMax = 1 << 5;
 constexpr uint8_t kCertainStart = 1 << 6;
+constexpr uint8_t kPart = 1 << 7;
+constexpr uint8_t kGone = 1 << 7;  // of a part's role
 
 absl::Status Invalid(std::string what) { return absl::InvalidArgumentError(std::move(what)); }
 
@@ -87,6 +91,20 @@ absl::Status ValidateExponential(const ExponentialBuckets& buckets, int64_t* tot
   WEIR_ASSIGN_OR_RETURN(const Sketch sketch, SketchOf(buckets));
   *total = sketch.count();
   return absl::OkStatus();
+}
+
+void AppendPart(const HistogramPart& part, std::string* out) {
+  AppendFixed(static_cast<uint8_t>(static_cast<uint8_t>(part.role) | (part.gone ? kGone : 0)), out);
+  if (part.role == HistogramPart::Role::kBucket) AppendFixed(part.upper_bound, out);
+}
+
+bool ReadPart(ByteReader* reader, HistogramPart* part) {
+  const auto role = reader->Fixed<uint8_t>();
+  part->gone = (role & kGone) != 0;
+  part->role = static_cast<HistogramPart::Role>(role & ~kGone);
+  if (part->role > HistogramPart::Role::kCount) return false;
+  if (part->role == HistogramPart::Role::kBucket) part->upper_bound = reader->Fixed<double>();
+  return reader->ok() && part->upper_bound > -std::numeric_limits<double>::infinity();
 }
 
 void AppendSide(const ExponentialBuckets::Side& side, std::string* out) {
@@ -167,12 +185,32 @@ std::optional<PointValue> NumberIncrease(const PointValue& from, const PointValu
   return std::clamp(NumberOf(to) - NumberOf(from), -kLargest, kLargest);
 }
 
-std::optional<std::vector<int64_t>> CountsIncrease(const std::vector<int64_t>& from,
-                                                   const std::vector<int64_t>& to) {
-  std::vector<int64_t> increase(to.size());
-  for (size_t i = 0; i < to.size(); ++i) {
-    if (to[i] < from[i]) return std::nullopt;
-    increase[i] = to[i] - from[i];
+// The same counts with only these bounds. REQUIRES: some of the buckets' own.
+std::vector<int64_t> CountsWithin(const ExplicitBuckets& buckets,
+                                  const std::vector<double>& bounds) {
+  std::vector<int64_t> counts(bounds.size() + 1, 0);
+  size_t at = 0;
+  for (size_t i = 0; i < buckets.counts.size(); ++i) {
+    counts[at] += buckets.counts[i];
+    if (at < bounds.size() && i < buckets.bounds.size() && buckets.bounds[i] == bounds[at]) ++at;
+  }
+  return counts;
+}
+
+std::optional<ExplicitBuckets> ExplicitIncrease(const ExplicitBuckets& from,
+                                                const ExplicitBuckets& to) {
+  ExplicitBuckets increase;
+  std::set_intersection(from.bounds.begin(), from.bounds.end(), to.bounds.begin(), to.bounds.end(),
+                        std::back_inserter(increase.bounds));
+  // Without a bound in common there is only the count, as it is where none was sent.
+  if (increase.bounds.empty() && (from.counts.size() != 1 || to.counts.size() != 1)) {
+    return increase;
+  }
+  const std::vector<int64_t> before = CountsWithin(from, increase.bounds);
+  increase.counts = CountsWithin(to, increase.bounds);
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (increase.counts[i] < before[i]) return std::nullopt;
+    increase.counts[i] -= before[i];
   }
   return increase;
 }
@@ -251,10 +289,9 @@ std::optional<PointValue> HistogramIncrease(const Histogram& from, const Histogr
   if (to.count < from.count) return std::nullopt;
   Histogram increase = {.count = to.count - from.count};
   if (const auto* after = std::get_if<ExplicitBuckets>(&to.buckets)) {
-    const auto& before = std::get<ExplicitBuckets>(from.buckets);
-    auto counts = CountsIncrease(before.counts, after->counts);
-    if (!counts.has_value()) return std::nullopt;
-    increase.buckets = ExplicitBuckets{.bounds = after->bounds, .counts = *std::move(counts)};
+    auto buckets = ExplicitIncrease(std::get<ExplicitBuckets>(from.buckets), *after);
+    if (!buckets.has_value()) return std::nullopt;
+    increase.buckets = *std::move(buckets);
   } else {
     auto buckets = ExponentialIncrease(std::get<ExponentialBuckets>(from.buckets),
                                        std::get<ExponentialBuckets>(to.buckets));
@@ -368,8 +405,10 @@ void AppendPoint(const Point& point, std::string* out) {
             (histogram->min.has_value() ? kHasMin : 0) | (histogram->max.has_value() ? kHasMax : 0);
   }
   if (point.cumulative) form |= kCumulative | (point.certain_start ? kCertainStart : 0);
+  if (point.part.has_value()) form |= kPart;
   AppendFixed(form, out);
   if (point.cumulative) AppendFixed(point.start_unix_nano, out);
+  if (point.part.has_value()) AppendPart(*point.part, out);
   if (const auto* integer = std::get_if<int64_t>(&point.value)) {
     return AppendVarint(ZigZag(*integer), out);
   }
@@ -398,13 +437,19 @@ absl::StatusOr<Point> ParsePoint(std::string_view bytes) {
   const auto form = reader.Fixed<uint8_t>();
   const uint8_t value_form = form & kValueMask;
   const bool has_extremes = (form & (kHasSum | kHasMin | kHasMax)) != 0;
-  if (form >> 7 != 0 || (value_form <= kFloat && has_extremes) ||
+  const bool impossible_part =
+      (form & kPart) != 0 && (value_form > kFloat || (form & kCumulative) == 0);
+  if (impossible_part || (value_form <= kFloat && has_extremes) ||
       (form & (kCumulative | kCertainStart)) == kCertainStart) {
     return absl::DataLossError(StrCat("point: unknown form ", form));
   }
   Point point = {.cumulative = (form & kCumulative) != 0};
   point.certain_start = (form & kCertainStart) != 0;
   if (point.cumulative) point.start_unix_nano = reader.Fixed<int64_t>();
+  if (point.start_unix_nano < 0) return absl::DataLossError("point: a start before 1970");
+  if ((form & kPart) != 0 && !ReadPart(&reader, &point.part.emplace())) {
+    return absl::DataLossError("point: an impossible part of a histogram");
+  }
   if (value_form == kInteger) {
     point.value = UnZigZag(reader.Varint());
   } else if (value_form == kFloat) {
@@ -423,6 +468,12 @@ absl::StatusOr<Point> ParsePoint(std::string_view bytes) {
   if (value_form == kFloat && !std::isfinite(std::get<double>(point.value))) {
     return absl::DataLossError("point: a float that is not finite");
   }
+  if (point.part.has_value() && point.part->role != HistogramPart::Role::kSum) {
+    const auto* count = std::get_if<int64_t>(&point.value);
+    if (count == nullptr || *count < 0 || *count > kMaxPartCount) {
+      return absl::DataLossError("point: a part of a histogram that is no count");
+    }
+  }
   return point;
 }
 
@@ -430,11 +481,7 @@ bool Comparable(const PointValue& from, const PointValue& to) {
   const auto* before = std::get_if<Histogram>(&from);
   const auto* after = std::get_if<Histogram>(&to);
   if (before == nullptr || after == nullptr) return before == after;
-  if (before->buckets.index() != after->buckets.index()) return false;
-  const auto* classic = std::get_if<ExplicitBuckets>(&before->buckets);
-  if (classic == nullptr) return true;
-  const auto& other = std::get<ExplicitBuckets>(after->buckets);
-  return classic->bounds == other.bounds && classic->counts.size() == other.counts.size();
+  return before->buckets.index() == after->buckets.index();
 }
 
 std::optional<PointValue> Increase(const PointValue& from, const PointValue& to, bool monotonic) {

@@ -69,18 +69,37 @@ inline double NumberOf(const PointValue& value) {
   return integer != nullptr ? static_cast<double>(*integer) : std::get<double>(value);
 }
 
+// Which number of a histogram a point has, where each of them is a series of its
+// own: the classic histograms of Prometheus. Only the slot's owner has them all
+// (services/aggregator/assembly.h).
+struct HistogramPart {
+  enum class Role : uint8_t { kBucket, kSum, kCount };
+  Role role = Role::kBucket;
+  // Of a bucket: the largest value it counts, with all smaller ones. May be infinite.
+  double upper_bound = 0;
+  // Whether its series has ended: `value` means nothing.
+  bool gone = false;
+  friend bool operator==(const HistogramPart&, const HistogramPart&) = default;
+};
+
 struct Point {
   // Whether `value` is everything since `start_unix_nano`; otherwise what came
   // since the point before.
   bool cumulative = false;
-  int64_t start_unix_nano = 0;  // of cumulative points; 0: unknown
+  int64_t start_unix_nano = 0;  // of cumulative points, from 1970 on; 0: unknown
   // Whether a start that is the point's own time is one all the same. The OpenTelemetry
   // data model says that it stands for one that is not known, and collectors that
   // scrape use it so; some SDKs give it to what was first measured in an export.
   bool certain_start = false;
+  // Only of cumulative numbers.
+  std::optional<HistogramPart> part;
   PointValue value;
   friend bool operator==(const Point&, const Point&) = default;
 };
+
+// The largest count that a part of a histogram may have: Prometheus sends doubles, and
+// larger ones are not exact.
+inline constexpr int64_t kMaxPartCount = int64_t{1} << 53;
 
 // The most buckets one histogram may have, both signs together.
 inline constexpr size_t kMaxHistogramBuckets = 4096;
@@ -91,13 +110,14 @@ inline constexpr size_t kMaxHistogramBuckets = 4096;
 // Errors: InvalidArgument, in words for whoever sent it.
 absl::Status ValidateHistogram(const Histogram& histogram);
 
-// REQUIRES: ValidateHistogram is OK for histograms; doubles are finite.
+// REQUIRES: ValidateHistogram is OK for histograms; doubles are finite; of a part, but
+// for a sum, the value is an integer in [0, kMaxPartCount].
 void AppendPoint(const Point& point, std::string* out);
 // Errors: DataLoss for anything AppendPoint cannot have written.
 absl::StatusOr<Point> ParsePoint(std::string_view bytes);
 
-// Whether one can be taken from the other: two numbers, or two histograms with
-// explicit buckets of the same bounds or with exponential ones.
+// Whether one can be taken from the other: two numbers, or two histograms that both
+// have explicit buckets or both exponential ones.
 bool Comparable(const PointValue& from, const PointValue& to);
 
 // What came between two cumulative values of the same start: `to` less `from`.
@@ -105,8 +125,9 @@ bool Comparable(const PointValue& from, const PointValue& to);
 // do; numbers when `monotonic`): it began anew, and all of it is new.
 // REQUIRES: Comparable(from, to).
 //
-// A histogram's increase has the extremes of `to` only as far as they must have
-// come in between.
+// Of explicit buckets the increase has the bounds that both have: counts stay exact
+// where a bound comes or goes. A histogram's increase has the extremes of `to` only as far as they
+// must have come in between.
 std::optional<PointValue> Increase(const PointValue& from, const PointValue& to, bool monotonic);
 
 // Adds what `histogram` counts, all of it at one time. The aggregate's sum and

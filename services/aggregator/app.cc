@@ -160,6 +160,15 @@ void App::AddMetrics() {
   counter("weir_cumulative_overflowed_total",
           "Running totals of series past a limit: what they add cannot be told.",
           &CoreCounts::cumulative_overflowed);
+  counter("weir_histogram_parts_late_total",
+          "Parts of classic histograms whose scrape was put together already: they add nothing.",
+          &CoreCounts::parts_late);
+  counter("weir_histogram_parts_refused_total",
+          "Parts of classic histograms that have too many: they add nothing.",
+          &CoreCounts::parts_refused);
+  counter("weir_histogram_scrapes_incomplete_total",
+          "Scrapes of classic histograms without a count or a bucket up to +Inf.",
+          &CoreCounts::incomplete_scrapes);
   counter("weir_derivations_total", "Steps of derivation of coarser tiers.", &CoreCounts::derives);
   registry_.AddCallbackGauge("weir_aggregator_series", "Series known.", {},
                              [this] { return static_cast<double>(delivery_->series_count()); });

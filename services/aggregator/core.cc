@@ -96,6 +96,7 @@ struct Core::State {
 Core::Core(CoreOptions options)
     : options_(std::move(options)),
       series_(options_.series_limits),
+      assemblies_(options_.assembly),
       cumulatives_(options_.cumulative),
       state_(std::make_unique<State>(options_)) {}
 
@@ -322,7 +323,7 @@ absl::Status Core::ParsePoints(const frame::Block& block, const Log& log) {
     WEIR_ASSIGN_OR_RETURN(Point point, ParsePoint(rest.substr(0, block.bits[i])));
     rest.remove_prefix(block.bits[i]);
     const Kind kind = series_[log.numbers[block.refs[i]]].kind;
-    const bool histogram = std::holds_alternative<Histogram>(point.value);
+    const bool histogram = std::holds_alternative<Histogram>(point.value) || point.part.has_value();
     if (histogram != (kind == Kind::kDistribution) || kind == Kind::kGauge) {
       return absl::DataLossError(
           StrCat("a ", histogram ? "histogram" : "running total", " of a ", KindName(kind)));
@@ -347,6 +348,7 @@ void Core::FoldPoint(SeriesNumber number, int64_t event_unix_nano, const Point& 
       ++counts_.cumulative_overflowed;
       return;
     }
+    if (point.part.has_value()) return FoldPart(number, event_unix_nano, point);
     CumulativeOutcome outcome;
     added = cumulatives_.Advance(number, entry.kind == Kind::kCounter, event_unix_nano, point,
                                  &outcome);
@@ -366,6 +368,16 @@ void Core::FoldPoint(SeriesNumber number, int64_t event_unix_nano, const Point& 
     aggregate.AddFloat(std::get<double>(*added), event_unix_nano);
   }
   state_->delta->Merge(series_, number, event_unix_nano, aggregate, &sketch);
+}
+
+void Core::FoldPart(SeriesNumber number, int64_t event_unix_nano, const Point& part) {
+  const auto outcome = assemblies_.Add(number, event_unix_nano, part,
+                                       [&](int64_t time_unix_nano, const Point& histogram) {
+                                         FoldPoint(number, time_unix_nano, histogram);
+                                       });
+  counts_.parts_late += outcome == HistogramAssembly::Outcome::kLate ? 1 : 0;
+  counts_.parts_refused += outcome == HistogramAssembly::Outcome::kTooMany ? 1 : 0;
+  counts_.incomplete_scrapes = assemblies_.incomplete_count();
 }
 
 Actions Core::OnHeartbeat(ConnectionId connection, const delivery::Heartbeat& heartbeat,
@@ -517,7 +529,9 @@ void Core::TakeFlush(absl::Time now, Actions* actions) {
                                           : std::make_shared<Delta>(options_.tiers[0].bin_seconds));
   state.received_bytes = 0;
   job.delta = state.flushing;
-  job.cumulatives = std::make_shared<CumulativeChanges>(cumulatives_.TakeChanges(series_));
+  CumulativeChanges changes = cumulatives_.TakeChanges(series_);
+  assemblies_.TakeChanges(series_, &changes);
+  job.cumulatives = std::make_shared<CumulativeChanges>(std::move(changes));
   StartJob(std::move(job), now, actions);
 }
 
@@ -700,8 +714,13 @@ void Core::FinishClaim(const JobResult& result, absl::Time now, Actions* actions
     const std::optional<SeriesNumber> number = series_.Find(row.slot, row.series_id);
     // A row that cannot be read is as one that is not there: the next point of
     // its series is judged as a first one.
-    if (!number.has_value() ||
-        !cumulatives_.Restore(*number, row.start_unix_nano, row.time_unix_nano, row.point).ok()) {
+    const auto restore = [&] {
+      return row.start_unix_nano == AssemblyTable::kPartsStart
+                 ? assemblies_.Restore(*number, row.point)
+                 : cumulatives_.Restore(*number, row.start_unix_nano, row.time_unix_nano,
+                                        row.point);
+    };
+    if (!number.has_value() || !restore().ok()) {
       ++counts_.damaged_cumulatives;
     }
   }

@@ -35,6 +35,7 @@
 #include "common/base/mutant.h"
 #include "common/delivery/messages.h"
 #include "common/model/tier.h"
+#include "services/aggregator/assembly.h"
 #include "services/aggregator/cumulative.h"
 #include "services/aggregator/fold.h"
 #include "services/aggregator/jobs.h"
@@ -48,6 +49,7 @@ struct CoreOptions {
   int slot_count = 16;
   TierTable tiers = TierTable::Default();
   SeriesLimits series_limits;
+  AssemblyOptions assembly;
   CumulativeOptions cumulative;
 
   // Flush at least this often while there is something to flush; stretched to
@@ -112,6 +114,11 @@ struct CoreCounts {
   int64_t cumulative_late = 0;
   // Of series past a limit, which cannot be followed: they add nothing.
   int64_t cumulative_overflowed = 0;
+  // Parts of histograms that add nothing: their scrape is done, or the histogram has
+  // too many; and scrapes without a count.
+  int64_t parts_late = 0;
+  int64_t parts_refused = 0;
+  int64_t incomplete_scrapes = 0;
   int64_t damaged_cumulatives = 0;  // rows of the store that were not taken over
 };
 
@@ -165,6 +172,7 @@ class Core {
   absl::Status ParsePoints(const frame::Block& block, const Log& log);
   void FoldPoints(const frame::Block& block, size_t first_point);
   void FoldPoint(SeriesNumber number, int64_t event_unix_nano, const Point& point);
+  void FoldPart(SeriesNumber number, int64_t event_unix_nano, const Point& part);
   void AdvanceComplete(Log& log, absl::Time time, absl::Time now, Actions* actions);
 
   // Jobs.
@@ -186,6 +194,7 @@ class Core {
 
   const CoreOptions options_;
   SeriesIndex series_;
+  AssemblyTable assemblies_;
   CumulativeTable cumulatives_;
   CoreCounts counts_;
   const std::unique_ptr<State> state_;

@@ -14,8 +14,8 @@
 //   otherwise                                                      nothing: a baseline
 //
 // A value that falls began anew under the same start, and all of it counts. One that
-// cannot be compared with the last (other bounds) is a baseline too. A point that is
-// not after the last one of its start adds nothing.
+// cannot be compared with the last (a histogram of the other sort) is a baseline too. A
+// point that is not after the last one of its start adds nothing.
 //
 // The table is part of what a flush commits: TakeChanges gives what has changed
 // since the last one, so that the store's rows are always those of the committed
@@ -56,7 +56,7 @@ enum class CumulativeOutcome {
   kLate,      // not after the last one: adds nothing
 };
 
-// What a flush writes of the table.
+// What a flush writes of the table (and of what waits to enter it, assembly.h).
 struct CumulativeChanges {
   struct Row {
     const SeriesEntry* series = nullptr;

@@ -106,13 +106,7 @@ TEST_F(CumulativeTableTest, ALatePointAddsNothing) {
   EXPECT_EQ(Advance(kNow - kMinute, kNow + kSecond, 11), 1);
 }
 
-TEST_F(CumulativeTableTest, OtherBoundsAreABaseline) {
-  const auto histogram = [](std::vector<double> bounds, int64_t count) {
-    ExplicitBuckets buckets = {.bounds = std::move(bounds)};
-    buckets.counts.assign(buckets.bounds.size() + 1, 0);
-    buckets.counts[0] = count;
-    return Histogram{.count = count, .buckets = std::move(buckets)};
-  };
+TEST_F(CumulativeTableTest, HistogramsOfTheOtherSortAreABaseline) {
   const auto advance = [&](int64_t time, Histogram value) {
     return table_
         .Advance(series_, true, time,
@@ -120,10 +114,10 @@ TEST_F(CumulativeTableTest, OtherBoundsAreABaseline) {
                  &outcome_)
         .has_value();
   };
-  EXPECT_TRUE(advance(kNow, histogram({1}, 3)));
-  EXPECT_FALSE(advance(kNow + 1, histogram({2}, 5)));
+  EXPECT_TRUE(advance(kNow, {.count = 3, .buckets = ExponentialBuckets{.zero_count = 3}}));
+  EXPECT_FALSE(advance(kNow + 1, {.count = 5}));
   EXPECT_EQ(outcome_, CumulativeOutcome::kBaseline);
-  EXPECT_TRUE(advance(kNow + 2, histogram({2}, 6)));
+  EXPECT_TRUE(advance(kNow + 2, {.count = 6}));
   EXPECT_EQ(outcome_, CumulativeOutcome::kIncrease);
 }
 

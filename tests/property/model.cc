@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "absl/strings/str_cat.h"
 
@@ -58,17 +59,45 @@ std::optional<ExponentialBuckets> Less(const ExponentialBuckets& from,
   return less;
 }
 
+// How many lie at or below `bound`, which is one of the buckets'.
+int64_t UpTo(const ExplicitBuckets& buckets, double bound) {
+  int64_t count = 0;
+  for (size_t i = 0; i < buckets.bounds.size() && buckets.bounds[i] <= bound; ++i) {
+    count += buckets.counts[i];
+  }
+  return count;
+}
+
+// `to` less `from`, by the bounds of both; without any, by none.
+std::optional<ExplicitBuckets> Less(const ExplicitBuckets& from, const ExplicitBuckets& to) {
+  ExplicitBuckets less;
+  int64_t below = 0;
+  for (const double bound : to.bounds) {
+    if (std::find(from.bounds.begin(), from.bounds.end(), bound) == from.bounds.end()) continue;
+    const int64_t up_to = UpTo(to, bound) - UpTo(from, bound);
+    less.bounds.push_back(bound);
+    less.counts.push_back(up_to - below);
+    below = up_to;
+  }
+  const bool counted = from.counts.size() == 1 && to.counts.size() == 1;
+  if (less.bounds.empty() && !counted) return less;
+  const auto all = [](const ExplicitBuckets& buckets) {
+    return std::accumulate(buckets.counts.begin(), buckets.counts.end(), int64_t{0});
+  };
+  less.counts.push_back(all(to) - all(from) - below);
+  for (const int64_t count : less.counts) {
+    if (count < 0) return std::nullopt;
+  }
+  return less;
+}
+
 std::optional<Histogram> Less(const Histogram& from, const Histogram& to) {
   if (to.count < from.count) return std::nullopt;
   Histogram less = {.count = to.count - from.count};
   if (const auto* after = std::get_if<ExplicitBuckets>(&to.buckets)) {
-    const auto& before = std::get<ExplicitBuckets>(from.buckets);
-    ExplicitBuckets buckets = *after;
-    for (size_t i = 0; i < buckets.counts.size(); ++i) {
-      buckets.counts[i] -= before.counts[i];
-      if (buckets.counts[i] < 0) return std::nullopt;
-    }
-    less.buckets = std::move(buckets);
+    auto buckets = Less(std::get<ExplicitBuckets>(from.buckets), *after);
+    if (!buckets.has_value()) return std::nullopt;
+    less.buckets = *std::move(buckets);
   } else {
     auto buckets =
         Less(std::get<ExponentialBuckets>(from.buckets), std::get<ExponentialBuckets>(to.buckets));
@@ -86,11 +115,7 @@ bool Subtractable(const PointValue& from, const PointValue& to) {
   const auto* before = std::get_if<Histogram>(&from);
   const auto* after = std::get_if<Histogram>(&to);
   if (before == nullptr || after == nullptr) return before == after;
-  const auto* bounds_before = std::get_if<ExplicitBuckets>(&before->buckets);
-  const auto* bounds_after = std::get_if<ExplicitBuckets>(&after->buckets);
-  if (bounds_before == nullptr || bounds_after == nullptr) return bounds_before == bounds_after;
-  return bounds_before->bounds == bounds_after->bounds &&
-         bounds_before->counts.empty() == bounds_after->counts.empty();
+  return before->buckets.index() == after->buckets.index();
 }
 
 // nullopt: it fell.
