@@ -157,6 +157,10 @@ void App::AddMetrics() {
   counter("weir_cumulative_late_total",
           "Running totals not after the last one of their start: they add nothing.",
           &CoreCounts::cumulative_late);
+  counter("weir_cumulative_overlaps_total",
+          "Starts of running totals before the last point of another start: two clients share a "
+          "series.",
+          &CoreCounts::cumulative_overlaps);
   counter("weir_cumulative_overflowed_total",
           "Running totals of series past a limit: what they add cannot be told.",
           &CoreCounts::cumulative_overflowed);

@@ -355,6 +355,7 @@ void Core::FoldPoint(SeriesNumber number, int64_t event_unix_nano, const Point& 
     counts_.cumulative_resets += outcome == CumulativeOutcome::kReset ? 1 : 0;
     counts_.cumulative_baselines += outcome == CumulativeOutcome::kBaseline ? 1 : 0;
     counts_.cumulative_late += outcome == CumulativeOutcome::kLate ? 1 : 0;
+    counts_.cumulative_overlaps = cumulatives_.overlap_count();
   }
   if (!added.has_value()) return;
   Aggregate aggregate;

@@ -112,6 +112,7 @@ struct CoreCounts {
   int64_t cumulative_resets = 0;
   int64_t cumulative_baselines = 0;
   int64_t cumulative_late = 0;
+  int64_t cumulative_overlaps = 0;  // CumulativeTable::overlap_count
   // Of series past a limit, which cannot be followed: they add nothing.
   int64_t cumulative_overflowed = 0;
   // Parts of histograms that add nothing: their scrape is done, or the histogram has

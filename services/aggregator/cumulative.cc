@@ -40,6 +40,10 @@ std::optional<PointValue> CumulativeTable::Advance(SeriesNumber series, bool mon
   });
   if (found == starts.end()) {
     *outcome = Judge(starts, point, time_unix_nano);
+    overlap_count_ += std::any_of(starts.begin(), starts.end(), [&](const Start& other) {
+      return other.unix_nano > 0 && point.start_unix_nano > 0 &&
+             point.start_unix_nano < other.time_unix_nano && other.unix_nano < time_unix_nano;
+    });
     if (starts.size() == options_.max_starts) {
       const auto oldest =
           std::min_element(starts.begin(), starts.end(), [](const Start& a, const Start& b) {

@@ -90,6 +90,9 @@ class CumulativeTable {
   CumulativeChanges TakeChanges(const SeriesIndex& series);
 
   int64_t size() const { return size_; }
+  // Starts that lay before the last point of another start of their series, after which
+  // that one was to end: two clients share a series.
+  int64_t overlap_count() const { return overlap_count_; }
 
  private:
   // The last point of one start, as its bytes: most are a number, and few are
@@ -108,6 +111,7 @@ class CumulativeTable {
   CumulativeOptions options_;
   absl::flat_hash_map<SeriesNumber, Starts> series_;
   int64_t size_ = 0;  // starts
+  int64_t overlap_count_ = 0;
   std::vector<std::pair<SeriesNumber, int64_t>> changed_;
   std::vector<std::pair<SeriesNumber, int64_t>> dropped_;
 };

@@ -106,6 +106,16 @@ TEST_F(CumulativeTableTest, ALatePointAddsNothing) {
   EXPECT_EQ(Advance(kNow - kMinute, kNow + kSecond, 11), 1);
 }
 
+TEST_F(CumulativeTableTest, ClientsThatShareASeriesAreNoticed) {
+  Advance(kNow, kNow + kMinute, 1);
+  Advance(kNow + kMinute, kNow + 2 * kMinute, 1);
+  EXPECT_EQ(table_.overlap_count(), 0) << "a restart";
+  Advance(kNow + kMinute + kSecond, kNow + 3 * kMinute, 1);
+  EXPECT_EQ(table_.overlap_count(), 1);
+  Advance(kNow + kMinute + kSecond, kNow + 4 * kMinute, 1);
+  EXPECT_EQ(table_.overlap_count(), 1) << "once for each start";
+}
+
 TEST_F(CumulativeTableTest, HistogramsOfTheOtherSortAreABaseline) {
   const auto advance = [&](int64_t time, Histogram value) {
     return table_

@@ -61,7 +61,16 @@ absl::StatusOr<ParseBudget::Share> ParseBudget::Take(int64_t bytes) {
 }
 
 OtlpIntake::OtlpIntake(const Intake& intake)
-    : intake_(intake), accepted_(intake.events.AcceptedBy("otlp")), budget_(kParseBudgetBytes) {}
+    : intake_(intake),
+      accepted_(intake.events.AcceptedBy("otlp")),
+      overlapping_(intake.events.metrics().AddCounter(
+          "weir_otlp_overlapping_increases_total",
+          "Increases that began before the end of one of their series that was taken already: two "
+          "clients share a series, or something was sent twice.")),
+      client_overflow_(intake.events.metrics().AddCounter(
+          "weir_otlp_client_overflow_points_total",
+          "Points in which a client sums up attribute sets past its own limit.")),
+      budget_(kParseBudgetBytes) {}
 
 void OtlpIntake::Take(std::string_view bytes, PendingAnswer& answer) {
   const int64_t parsed_bytes =
@@ -95,6 +104,8 @@ void OtlpIntake::TakeParsed(std::string_view bytes, int64_t parsed_bytes,
   std::vector<AdmittedBatch> batches;
   otlp::ExportMetricsServiceResponse response;
   Rejections rejections;
+  std::vector<DeltaOverlaps::Increase> increases;
+  int64_t client_overflow = 0;
   {
     const auto share = budget_.Take(parsed_bytes);
     if (!share.ok()) return answer.Fail(share.status());
@@ -105,6 +116,8 @@ void OtlpIntake::TakeParsed(std::string_view bytes, int64_t parsed_bytes,
     reader.Read(*request);
     batches = reader.TakeBatches();
     rejections = reader.rejections();
+    increases = reader.increases();
+    client_overflow = reader.client_overflow_count();
   }
   SetPartialSuccess(rejections, &response);
   int64_t samples = 0;
@@ -120,6 +133,8 @@ void OtlpIntake::TakeParsed(std::string_view bytes, int64_t parsed_bytes,
   switch (submitted.result) {
     case SubmitResult::kQueued:
       accepted_.Increment(samples);
+      overlapping_.Increment(overlaps_.Note(increases));
+      client_overflow_.Increment(client_overflow);
       intake_.events.Rejected("otlp", rejections);
       return;
     case SubmitResult::kDuplicate:

@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb.h"
+#include "services/collector/delta_overlaps.h"
 #include "services/collector/intake.h"
 #include "services/collector/pending_answer.h"
 
@@ -73,6 +74,9 @@ class OtlpIntake {
 
   const Intake intake_;
   telemetry::Counter& accepted_;
+  telemetry::Counter& overlapping_;
+  telemetry::Counter& client_overflow_;
+  DeltaOverlaps overlaps_;
   ParseBudget budget_;
 };
 

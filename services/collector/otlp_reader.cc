@@ -18,6 +18,8 @@ namespace metrics = opentelemetry::proto::metrics::v1;
 constexpr uint32_t kNoRecordedValue = 1;
 // The receiver of OpenTelemetry collectors that scrapes Prometheus targets.
 constexpr std::string_view kScrapingScope = "prometheusreceiver";
+// What an SDK calls the one attribute of all it sums up past its own limit.
+constexpr std::string_view kClientOverflow = "otel.metric.overflow";
 // No more labels are looked at; far beyond what is admitted.
 constexpr int kMaxLabelsRead = 1024;
 // What one batch's points may take, so that it fits a frame.
@@ -272,6 +274,7 @@ void OtlpReader::TakeLabels(const Attributes& attributes) {
     return;
   }
   AddLabels(attributes, &labels_);
+  for (const Label& label : labels_) client_overflow_count_ += label.name == kClientOverflow;
   const auto own = static_cast<std::ptrdiff_t>(labels_.size());
   for (const Label& label : scope_labels_) {
     const bool taken = std::any_of(labels_.begin(), labels_.begin() + own,
@@ -313,13 +316,20 @@ void OtlpReader::ReadNumber(const Metric& metric, Kind kind, Temporality tempora
   }
   if (const auto series = TakeSeries(metric.name(), kind); series.has_value()) {
     const int64_t time = ToUnixNanos(point.time_unix_nano());
-    if (integer) {
-      builder_.AddInteger(*series, time, point.as_int());
-    } else {
-      builder_.AddFloat(*series, time, point.as_double());
+    const bool added = integer ? builder_.AddInteger(*series, time, point.as_int())
+                               : builder_.AddFloat(*series, time, point.as_double());
+    if (added && temporality == Temporality::kDelta) {
+      NoteIncrease(*series, point.start_time_unix_nano(), point.time_unix_nano());
     }
   }
   CountSample(0);
+}
+
+void OtlpReader::NoteIncrease(const SeriesHandle& series, uint64_t start, uint64_t end) {
+  if (start == 0 || start >= end || series.overflow) return;
+  increases_.push_back({.series = series.number,
+                        .start_unix_nano = ToUnixNanos(start),
+                        .end_unix_nano = ToUnixNanos(end)});
 }
 
 void OtlpReader::AddTotal(std::string_view name, Kind kind, uint64_t start, uint64_t time,
@@ -378,7 +388,10 @@ void OtlpReader::AddHistogram(const Metric& metric, Temporality temporality, con
     if (!builder_.ScalesExactly(*series, taken.value)) {
       series = series_table_.InternUnaliased(series_);
     }
-    builder_.AddPoint(*series, ToUnixNanos(point.time_unix_nano()), taken);
+    const bool added = builder_.AddPoint(*series, ToUnixNanos(point.time_unix_nano()), taken);
+    if (added && !cumulative) {
+      NoteIncrease(*series, point.start_time_unix_nano(), point.time_unix_nano());
+    }
   }
   CountSample(point.ByteSizeLong());
 }

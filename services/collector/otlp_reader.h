@@ -30,6 +30,7 @@
 #include "common/point/point.h"
 #include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb.h"
 #include "services/collector/admission.h"
+#include "services/collector/delta_overlaps.h"
 #include "services/collector/series_table.h"
 
 namespace weir::collector {
@@ -47,6 +48,10 @@ class OtlpReader {
   // always cut at the same points, so that a repeat is recognised batch by batch.
   std::vector<AdmittedBatch> TakeBatches();
   const Rejections& rejections() const { return builder_.rejections(); }
+  // Admitted increases whose start is known, of series that are followed by themselves.
+  const std::vector<DeltaOverlaps::Increase>& increases() const { return increases_; }
+  // Points in which the client sums up attribute sets past its own limit.
+  int64_t client_overflow_count() const { return client_overflow_count_; }
 
  private:
   using ResourceMetrics = opentelemetry::proto::metrics::v1::ResourceMetrics;
@@ -81,6 +86,7 @@ class OtlpReader {
   // Interns the series with `labels_`, or rejects the point.
   std::optional<SeriesHandle> TakeSeries(std::string_view name, Kind kind,
                                          const Label* more = nullptr);
+  void NoteIncrease(const SeriesHandle& series, uint64_t start, uint64_t end);
   // Counts a sample read, admitted or not, and ends the batch when it has as many
   // as one may.
   void CountSample(size_t bytes);
@@ -89,6 +95,8 @@ class OtlpReader {
   SeriesTable& series_table_;
   BatchBuilder builder_;
   std::vector<AdmittedBatch> batches_;
+  std::vector<DeltaOverlaps::Increase> increases_;
+  int64_t client_overflow_count_ = 0;
   int64_t samples_read_ = 0;  // into the batch being built
   size_t bytes_read_ = 0;
 

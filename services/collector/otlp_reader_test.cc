@@ -66,6 +66,8 @@ class OtlpReaderTest : public ::testing::Test {
     reader.Read(request_);
     batches_ = reader.TakeBatches();
     rejections_ = reader.rejections();
+    increases_ = reader.increases();
+    client_overflow_ = reader.client_overflow_count();
   }
 
   Series SeriesOf(const AdmittedSample& sample) const {
@@ -93,6 +95,8 @@ class OtlpReaderTest : public ::testing::Test {
   metrics::ScopeMetrics* scope_;
   std::vector<AdmittedBatch> batches_;
   Rejections rejections_;
+  std::vector<DeltaOverlaps::Increase> increases_;
+  int64_t client_overflow_ = 0;
 };
 
 TEST_F(OtlpReaderTest, NumbersThatAreNotTotalsAreSamples) {
@@ -113,6 +117,34 @@ TEST_F(OtlpReaderTest, NumbersThatAreNotTotalsAreSamples) {
                          Pair("delta", Pair(Kind::kCounter, frame::ValueType::kInteger)),
                          Pair("updown", Pair(Kind::kUpDownCounter, frame::ValueType::kFloat)),
                          Pair("gauge", Pair(Kind::kGauge, frame::ValueType::kInteger))));
+}
+
+TEST_F(OtlpReaderTest, AdmittedIncreasesAreNotedWithTheTimeTheyAreOf) {
+  AddSum("delta", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(5);
+  AddHistogram("observed", metrics::AGGREGATION_TEMPORALITY_DELTA);
+  // None of these: a total, one that is rejected, one whose start is not known.
+  AddSum("total", metrics::AGGREGATION_TEMPORALITY_CUMULATIVE)->set_as_int(5);
+  AddSum("negative", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(-5);
+  auto* unknown = AddSum("unknown", metrics::AGGREGATION_TEMPORALITY_DELTA);
+  unknown->set_as_int(5);
+  unknown->set_start_time_unix_nano(0);
+  Read();
+  ASSERT_EQ(increases_.size(), 2u);
+  for (const DeltaOverlaps::Increase& increase : increases_) {
+    EXPECT_EQ(increase.start_unix_nano, static_cast<int64_t>(kStart));
+    EXPECT_EQ(increase.end_unix_nano, static_cast<int64_t>(kTime));
+  }
+}
+
+TEST_F(OtlpReaderTest, WhatAClientSumsUpPastItsOwnLimitIsCounted) {
+  auto* point = AddSum("delta", metrics::AGGREGATION_TEMPORALITY_DELTA);
+  point->set_as_int(5);
+  auto* attribute = point->add_attributes();
+  attribute->set_key("otel.metric.overflow");
+  attribute->mutable_value()->set_bool_value(true);
+  AddSum("other", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(5);
+  Read();
+  EXPECT_EQ(client_overflow_, 1);
 }
 
 TEST_F(OtlpReaderTest, RunningTotalsAreLoggedAsTheyCame) {
