@@ -270,6 +270,7 @@ absl::Status Loader::LoadYaml(const std::string& text, const std::string& name) 
 
 absl::StatusOr<LoadResult> Loader::Load(const std::vector<std::string>& arguments,
                                         const Environment& environment) {
+  reads_environment_ = environment != nullptr;
   // The command line is read first, because it names the file, and applied
   // last.
   struct Flag {
@@ -365,9 +366,11 @@ absl::StatusOr<LoadResult> Loader::Load(const std::vector<std::string>& argument
     }
     Note(LoadYaml(text, *config_file), &problems);
   }
-  for (const Field& field : fields_) {
-    const std::string name = VariableName(field.key);
-    if (const auto value = environment(name)) Note(SetText(field, *value, name), &problems);
+  if (environment != nullptr) {
+    for (const Field& field : fields_) {
+      const std::string name = VariableName(field.key);
+      if (const auto value = environment(name)) Note(SetText(field, *value, name), &problems);
+    }
   }
   // A list's flag is repeated to lengthen it; any other's is given once.
   std::vector<const Field*> done;
@@ -443,9 +446,11 @@ std::string Loader::PrintConfig() const {
 
 std::string Loader::Help() const {
   std::string out = StrCat(program_, ": ", summary_, "\n\nUsage: ", program_,
-                           " [--config FILE] [--key=value ...]\n\n"
-                           "A flag beats its variable (WEIR_ and the key in capitals), which beats "
-                           "the file,\nwhich beats the default.\n\n");
+                           " [--config FILE] [--key=value ...]\n\n",
+                           reads_environment_
+                               ? "A flag beats its variable (WEIR_ and the key in capitals), which "
+                                 "beats the file,\nwhich beats the default.\n\n"
+                               : "A flag beats the file, which beats the default.\n\n");
   const auto add = [&](const std::string& flag, const std::string& text) {
     out.append("  ").append(flag).append("\n      ").append(text).append("\n");
   };

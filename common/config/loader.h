@@ -92,7 +92,8 @@ class Loader {
   void Add(std::string_view key, absl::Duration* field, FieldOptions options);
   void Add(std::string_view key, std::vector<std::string>* field, FieldOptions options);
 
-  // Reads `--config FILE` when given, then the environment, then the flags.
+  // Reads `--config FILE` when given, then the environment (but for nullptr, of which
+  // the help then says nothing), then the flags.
   // `arguments` leave out the program's name.
   // Errors: InvalidArgument with every problem found, one a line; NotFound for
   // a configuration file that cannot be read. Fields are then unspecified.
@@ -132,6 +133,7 @@ class Loader {
 
   const std::string program_;
   const std::string summary_;
+  bool reads_environment_ = true;
   std::vector<Field> fields_;  // in the order added: the order of the help
 };
 

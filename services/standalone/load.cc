@@ -159,10 +159,14 @@ class Load {
     for (const auto& connection : connections_) {
       if (!connection->error().ok()) return connection->error().ToString();
     }
+    return Trouble();
+  }
+
+  // Why a connection is not served; empty when all are, or are not tried yet.
+  std::string Trouble() const {
     for (const auto& connection : connections_) {
-      if (!connection->done() && !connection->last_disconnect().ok()) {
-        return connection->last_disconnect().ToString();
-      }
+      const absl::Status last = connection->last_disconnect();
+      if (connection->waiting() && !last.ok()) return last.ToString();
     }
     return "";
   }
@@ -170,7 +174,9 @@ class Load {
   void PrintProgress(absl::Time now) {
     LoadCounts total, interval;
     for (auto& connection : connections_) connection->AddCounts(&total, &interval);
-    progress_.Print(ProgressLine(now - start_, total, interval, now - last_progress_));
+    std::string line = ProgressLine(now - start_, total, interval, now - last_progress_);
+    if (interval.acked_batches == 0 && !Trouble().empty()) absl::StrAppend(&line, "  ", Trouble());
+    progress_.Print(line);
     last_progress_ = now;
   }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -100,7 +101,7 @@ absl::StatusOr<ParsedLoadOptions> ParseLoadOptions(const std::vector<std::string
   // The environment is left out: variables that set up the services must not
   // change what a load is.
   WEIR_ASSIGN_OR_RETURN(const config::LoadResult result,
-                        loader.Load(arguments, [](const std::string&) { return std::nullopt; }));
+                        loader.Load(arguments, /*environment=*/nullptr));
   if (result.print_and_exit.has_value()) {
     parsed.print_and_exit = result.print_and_exit;
     return parsed;
@@ -108,6 +109,12 @@ absl::StatusOr<ParsedLoadOptions> ParseLoadOptions(const std::vector<std::string
   if (!result.positional.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("unexpected argument '", result.positional.front(), "'"));
+  }
+  if (absl::StartsWith(options.target, "http://") || absl::StartsWith(options.target, "https://")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("target: '", options.target,
+                     "' is a URL, and samples go over gRPC: give host:port, such as "
+                     "127.0.0.1:4317"));
   }
   WEIR_ASSIGN_OR_RETURN(options.kinds, ParseKinds(kinds));
   WEIR_ASSIGN_OR_RETURN(options.lateness, ParseLateness(lateness));

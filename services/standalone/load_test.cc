@@ -45,11 +45,21 @@ TEST(LoadOptionsTest, WhatIsWrongIsNamed) {
                                                         {"--series=0", "series"},
                                                         {"--connections=2000", "connections"},
                                                         {"--ack=never", "never"},
+                                                        {"--target=http://a:4317", "host:port"},
                                                         {"unexpected", "unexpected"}}) {
     const auto parsed = ParseLoadOptions({argument});
     ASSERT_FALSE(parsed.ok()) << argument;
     EXPECT_THAT(std::string(parsed.status().message()), testing::HasSubstr(word));
   }
+}
+
+TEST(LoadOptionsTest, TheEnvironmentIsNeitherReadNorSpokenOf) {
+  setenv("WEIR_BATCH_SIZE", "7", 1);
+  EXPECT_EQ(Parse({}).batch_size, LoadOptions().batch_size);
+  unsetenv("WEIR_BATCH_SIZE");
+  const auto help = ParseLoadOptions({"--help"});
+  ASSERT_TRUE(help.ok() && help->print_and_exit.has_value());
+  EXPECT_THAT(*help->print_and_exit, testing::Not(testing::HasSubstr("WEIR_")));
 }
 
 TEST(LoadOptionsTest, LatenessIsFixedOrUniform) {
