@@ -206,6 +206,7 @@ absl::StatusOr<Bins> FindBins(const WindowQuery& query, const Tier& tier, int64_
 struct Selection {
   std::set<Kind> kinds;
   std::vector<SeriesAnswer> groups;  // ordered by labels
+  bool more = false;                 // those of another page
   absl::flat_hash_map<SeriesId, size_t> group_of;
   std::vector<SeriesId> ids;
 };
@@ -224,6 +225,7 @@ std::vector<Label> GroupLabels(const WindowQuery& query, std::vector<Label> labe
 absl::StatusOr<Selection> SelectSeries(const WindowQuery& query, const Matchers& matchers,
                                        store::Snapshot& snapshot, const QueryLimits& limits) {
   Selection selection;
+  int64_t matched_count = 0;
   std::map<std::vector<Label>, std::vector<SeriesId>> groups;
   store::SeriesFilter filter{
       .tenant = query.tenant, .name = query.name, .labels = query.labels, .limit = kSeriesPerPage};
@@ -233,10 +235,10 @@ absl::StatusOr<Selection> SelectSeries(const WindowQuery& query, const Matchers&
       if (query.kind.has_value() && row.series.kind != *query.kind) continue;
       if (!matchers.Match(row.series.labels)) continue;
       selection.kinds.insert(row.series.kind);
-      selection.ids.push_back(row.id);
+      ++matched_count;
       groups[GroupLabels(query, std::move(row.series.labels))].push_back(row.id);
     }
-    if (static_cast<int64_t>(selection.ids.size()) > limits.max_matched_series) {
+    if (matched_count > limits.max_matched_series) {
       return AnswerTooLarge(StrCat("more than ", limits.max_matched_series, " series match"),
                             limits.max_matched_series);
     }
@@ -245,9 +247,13 @@ absl::StatusOr<Selection> SelectSeries(const WindowQuery& query, const Matchers&
   }
   // Before the sizes are looked at: several kinds may share one set of labels.
   WEIR_RETURN_IF_ERROR(CheckKind(query, selection.kinds));
-  for (auto& [labels, ids] : groups) {
-    for (const SeriesId& id : ids) selection.group_of[id] = selection.groups.size();
-    selection.groups.push_back({.labels = labels, .kind = *selection.kinds.begin()});
+  auto group = query.after.has_value() ? groups.upper_bound(*query.after) : groups.begin();
+  for (; group != groups.end(); ++group) {
+    selection.more = static_cast<int64_t>(selection.groups.size()) == query.page_size;
+    if (selection.more) break;
+    for (const SeriesId& id : group->second) selection.group_of[id] = selection.groups.size();
+    selection.ids.insert(selection.ids.end(), group->second.begin(), group->second.end());
+    selection.groups.push_back({.labels = group->first, .kind = *selection.kinds.begin()});
   }
   if (static_cast<int64_t>(selection.groups.size()) > limits.max_answer_series) {
     return AnswerTooLarge(StrCat("the answer has ", selection.groups.size(), " series; at most ",
@@ -497,6 +503,7 @@ absl::StatusOr<WindowAnswer> QueryWindow(const WindowQuery& query, store::Snapsh
     }
   }
   answer.series = std::move(selection.groups);
+  answer.more = selection.more;
   return answer;
 }
 

@@ -73,6 +73,9 @@ struct WindowQuery {
   std::vector<Function> functions;       // what the caller will ask ValueOf
   std::vector<double> quantiles;
   std::optional<Kind> kind;
+  // Only series whose labels are after these, and so many of them at most.
+  std::optional<std::vector<Label>> after;
+  std::optional<int64_t> page_size;  // REQUIRES: at least 1
 };
 
 struct QueryLimits {
@@ -123,6 +126,7 @@ struct WindowAnswer {
   int64_t start_seconds = 0;
   int64_t end_seconds = 0;
   std::vector<SeriesAnswer> series;  // ordered by labels
+  bool more = false;                 // series after the last of these match as well
   // Every sample a live collector acknowledged before this receive time is in
   // the answer; absent while none is live.
   std::optional<absl::Time> complete_until;

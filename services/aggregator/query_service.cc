@@ -1,11 +1,15 @@
 #include "services/aggregator/query_service.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "common/base/crc32c.h"
 #include "common/base/int128_text.h"
 #include "common/base/status_macros.h"
@@ -167,7 +171,7 @@ void SetBin(const BinAnswer& answer, int64_t start_seconds, const WindowQuery& q
   }
 }
 
-void SetResponse(const WindowAnswer& answer, const WindowQuery& query,
+void SetResponse(const WindowAnswer& answer, const WindowQuery& query, bool omit_empty,
                  v1::QueryWindowResponse* response) {
   response->set_window(query.window);
   response->mutable_bin_duration()->set_seconds(answer.bin_seconds);
@@ -178,10 +182,12 @@ void SetResponse(const WindowAnswer& answer, const WindowQuery& query,
     v1::SeriesBins* message = response->add_series();
     SetLabels(series.labels, message->mutable_labels());
     message->set_kind(static_cast<v1::Kind>(series.kind));
-    message->mutable_bins()->Reserve(static_cast<int>(series.bins.size()));
+    if (!omit_empty) message->mutable_bins()->Reserve(static_cast<int>(series.bins.size()));
     int64_t start_seconds = answer.start_seconds;
     for (const BinAnswer& bin : series.bins) {
-      SetBin(bin, start_seconds, query, series.kind, answer.bin_seconds, message->add_bins());
+      if (bin.aggregate.count > 0 || !omit_empty) {
+        SetBin(bin, start_seconds, query, series.kind, answer.bin_seconds, message->add_bins());
+      }
       start_seconds += answer.bin_seconds;
     }
   }
@@ -283,6 +289,44 @@ absl::StatusOr<SeriesId> AfterOf(const SeriesQuery& query, const std::string& to
   return rpc::InvalidField("page_token", "is not of a page of the same request");
 }
 
+// Of a window, the labels of the last series take the place of the id. They are in
+// the token as the bytes of a series without a name.
+
+std::string ChecksumOf(v1::QueryWindowRequest request) {
+  request.clear_page_token();
+  request.clear_page_size();
+  std::string fields;
+  google::protobuf::io::StringOutputStream stream(&fields);
+  google::protobuf::io::CodedOutputStream coded(&stream);
+  coded.SetSerializationDeterministic(true);  // of the map of labels
+  request.SerializeToCodedStream(&coded);
+  coded.Trim();
+  return absl::StrCat(absl::Hex(Crc32c(fields), absl::kZeroPad8));
+}
+
+std::string PageTokenOf(const v1::QueryWindowRequest& request, const SeriesAnswer& last) {
+  std::string bytes;
+  AppendSeries({.kind = last.kind, .labels = last.labels}, &bytes);
+  return StrCat(ChecksumOf(request), absl::BytesToHexString(bytes));
+}
+
+absl::Status SetPage(const v1::QueryWindowRequest& request, WindowQuery* query) {
+  constexpr size_t kChecksumDigits = 8;
+  if (request.page_size() < 0) return rpc::InvalidField("page_size", "must not be negative");
+  if (request.page_size() > 0) query->page_size = request.page_size();
+  const std::string& token = request.page_token();
+  if (token.empty()) return absl::OkStatus();
+  if (token.size() > kChecksumDigits && token.substr(0, kChecksumDigits) == ChecksumOf(request)) {
+    absl::StatusOr<Series> last =
+        ParseSeries(absl::HexStringToBytes(token.substr(kChecksumDigits)));
+    if (last.ok()) {
+      query->after = std::move(last->labels);
+      return absl::OkStatus();
+    }
+  }
+  return rpc::InvalidField("page_token", "is not of a page of the same request");
+}
+
 absl::StatusOr<SeriesQuery> QueryOf(const v1::ListSeriesRequest& request,
                                     const std::string& tenant) {
   if (request.page_size() < 0) return rpc::InvalidField("page_size", "must not be negative");
@@ -312,12 +356,14 @@ QueryService::QueryService(QueryServiceOptions options, store::Store& store, con
 
 absl::Status QueryService::Answer(const v1::QueryWindowRequest& request,
                                   v1::QueryWindowResponse* response) {
-  WEIR_ASSIGN_OR_RETURN(const WindowQuery query, QueryOf(request, options_.tenant));
+  WEIR_ASSIGN_OR_RETURN(WindowQuery query, QueryOf(request, options_.tenant));
+  WEIR_RETURN_IF_ERROR(SetPage(request, &query));
   WEIR_ASSIGN_OR_RETURN(std::unique_ptr<store::Snapshot> snapshot, store_.OpenSnapshot());
   absl::StatusOr<WindowAnswer> answer =
       aggregator::QueryWindow(query, *snapshot, tiers_, clock_.Now(), options_.limits);
   if (!answer.ok()) return WithDetails(answer.status());
-  SetResponse(*answer, query, response);
+  SetResponse(*answer, query, request.omit_empty(), response);
+  if (answer->more) response->set_next_page_token(PageTokenOf(request, answer->series.back()));
   return absl::OkStatus();
 }
 

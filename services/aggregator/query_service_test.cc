@@ -141,6 +141,12 @@ class QueryServiceTest : public ::testing::Test {
     return service_->Answer(request, &response);
   }
 
+  v1::QueryWindowResponse Answered(const v1::QueryWindowRequest& request) {
+    v1::QueryWindowResponse response;
+    EXPECT_THAT(service_->Answer(request, &response), IsOk());
+    return response;
+  }
+
   const TierTable tiers_ = TierTable::Default();
   test::FakeClock clock_;
   std::unique_ptr<MemoryStore> store_;
@@ -280,6 +286,84 @@ TEST_F(QueryServiceTest, ACollectorNotHeardIsMissing) {
   EXPECT_EQ(response.missing(0).wal_id(), "00000000000000ab00000000000000cd");
   EXPECT_EQ(response.missing(0).heard_time().seconds(), heard);
   EXPECT_EQ(response.missing(0).complete_until().seconds(), heard - 2);
+}
+
+TEST_F(QueryServiceTest, PagesTogetherAreTheWholeAnswer) {
+  for (int i = 0; i < 7; ++i) Commit("m", Kind::kGauge, {{"i", std::to_string(i)}}, {i});
+  v1::QueryWindowRequest request = Request("m");
+  request.mutable_end_time()->set_seconds(absl::ToUnixSeconds(clock_.Now()));
+  for (const bool grouped : {false, true}) {
+    if (grouped) {
+      request.mutable_group_by()->add_labels("i");
+      request.mutable_group_by()->add_labels("absent");
+    }
+    request.clear_page_size();
+    request.clear_page_token();
+    const v1::QueryWindowResponse whole = Answered(request);
+    ASSERT_EQ(whole.series_size(), 7);
+    EXPECT_EQ(whole.next_page_token(), "");
+    request.set_page_size(3);
+    v1::QueryWindowResponse pages;
+    std::vector<int> sizes;
+    do {
+      const v1::QueryWindowResponse page = Answered(request);
+      sizes.push_back(page.series_size());
+      pages.mutable_series()->MergeFrom(page.series());
+      request.set_page_token(page.next_page_token());
+    } while (!request.page_token().empty());
+    EXPECT_THAT(sizes, testing::ElementsAre(3, 3, 1));
+    for (int i = 0; i < 7; ++i) {
+      EXPECT_EQ(pages.series(i).labels().at("i"), whole.series(i).labels().at("i"));
+      EXPECT_EQ(pages.series(i).bins_size(), whole.series(i).bins_size());
+    }
+  }
+  // A page that ends where the answer does is the last one.
+  request.set_page_size(7);
+  const v1::QueryWindowResponse all = Answered(request);
+  EXPECT_EQ(all.next_page_token(), "");
+}
+
+TEST_F(QueryServiceTest, AWindowsPageTokenBelongsToItsRequest) {
+  for (int i = 0; i < 3; ++i) Commit("m", Kind::kGauge, {{"i", std::to_string(i)}}, {1});
+  v1::QueryWindowRequest request = Request("m");
+  request.set_page_size(1);
+  const v1::QueryWindowResponse page = Answered(request);
+  request.set_page_token(page.next_page_token());
+  request.set_page_size(2);
+  EXPECT_EQ(Answered(request).series_size(), 2) << "pages may have other sizes";
+  request.set_window("1h");
+  ExpectReason(Ask(request), absl::StatusCode::kInvalidArgument, v1::INVALID_FIELD,
+               {{"field", "page_token"}});
+  for (const std::string& token :
+       std::vector<std::string>{"nonsense", "00000000", page.next_page_token().substr(0, 12)}) {
+    request = Request("m");
+    request.set_page_token(token);
+    ExpectReason(Ask(request), absl::StatusCode::kInvalidArgument, v1::INVALID_FIELD,
+                 {{"field", "page_token"}});
+  }
+  request = Request("m");
+  request.set_page_size(-1);
+  ExpectReason(Ask(request), absl::StatusCode::kInvalidArgument, v1::INVALID_FIELD,
+               {{"field", "page_size"}});
+}
+
+TEST_F(QueryServiceTest, BinsWithoutSamplesAreLeftOutWhenAsked) {
+  Commit("m", Kind::kGauge, {}, {1, 2});
+  v1::QueryWindowRequest request = Request("m");
+  const v1::QueryWindowResponse whole = Answered(request);
+  request.set_omit_empty(true);
+  const v1::QueryWindowResponse some = Answered(request);
+  ASSERT_EQ(whole.series_size(), 1);
+  ASSERT_EQ(some.series_size(), 1);
+  std::vector<std::string> expected;
+  std::vector<std::string> found;
+  for (const v1::Bin& bin : whole.series(0).bins()) {
+    if (bin.count() > 0) expected.push_back(bin.SerializeAsString());
+  }
+  for (const v1::Bin& bin : some.series(0).bins()) found.push_back(bin.SerializeAsString());
+  EXPECT_GT(whole.series(0).bins_size(), 1);
+  EXPECT_FALSE(expected.empty());
+  EXPECT_EQ(found, expected);
 }
 
 TEST_F(QueryServiceTest, EveryRefusalCarriesItsReasonAndMetadata) {
