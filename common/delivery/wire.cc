@@ -1,5 +1,6 @@
 #include "common/delivery/wire.h"
 
+#include "common/base/status_macros.h"
 #include "common/base/strings.h"
 #include "common/rpc/buffer.h"
 #include "weir/peer/v1/delivery_service.pb.h"
@@ -97,7 +98,7 @@ grpc::ByteBuffer Encode(const FromAggregator& message) {
 
 absl::StatusOr<FromCollector> Decoder::DecodeRequest(const grpc::ByteBuffer& bytes) {
   peer::v1::DeliverRequest& request = messages_->request;
-  if (!rpc::ParseBuffer(bytes, &request)) return Invalid("cannot be decoded");
+  WEIR_RETURN_IF_ERROR(rpc::Parse(bytes, &request));
   switch (request.message_case()) {
     case peer::v1::DeliverRequest::kHello: {
       const auto& hello = request.hello();
@@ -148,7 +149,7 @@ absl::StatusOr<FromCollector> Decoder::DecodeRequest(const grpc::ByteBuffer& byt
 
 absl::StatusOr<FromAggregator> Decoder::DecodeResponse(const grpc::ByteBuffer& bytes) {
   peer::v1::DeliverResponse& response = messages_->response;
-  if (!rpc::ParseBuffer(bytes, &response)) return Invalid("cannot be decoded");
+  WEIR_RETURN_IF_ERROR(rpc::Parse(bytes, &response));
   if (response.has_resume()) {
     absl::StatusOr<std::vector<SlotPosition>> slots = DecodePositions(response.resume().slots());
     if (!slots.ok()) return slots.status();

@@ -23,8 +23,6 @@ namespace {
 constexpr int kWriterBlockBytes = 64 << 10;
 constexpr int kInflateBlockBytes = 64 << 10;
 
-enum class Outcome { kParsed, kUndecodable, kTooLarge };
-
 // Inflates gzip bytes block by block as protobuf asks for them, so a bomb costs
 // one block, not what it claims to be.
 class InflatingStream final : public google::protobuf::io::ZeroCopyInputStream {
@@ -95,26 +93,6 @@ bool Compressed(grpc::ByteBuffer* buffer) {
   return LooksLikeGzip(head);
 }
 
-Outcome ParseInto(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message,
-                  int64_t max_bytes) {
-  // The reader's constructor takes a pointer but only reads.
-  auto* source = const_cast<grpc::ByteBuffer*>(&buffer);
-  if (!source->Valid()) {
-    message->Clear();
-    return Outcome::kUndecodable;
-  }
-  if (static_cast<int64_t>(source->Length()) > max_bytes) return Outcome::kTooLarge;
-  const bool compressed = Compressed(source);
-  grpc::ProtoBufferReader reader(source);
-  if (!compressed) {
-    return message->ParseFromZeroCopyStream(&reader) ? Outcome::kParsed : Outcome::kUndecodable;
-  }
-  InflatingStream inflating(&reader, max_bytes);
-  const bool parsed = message->ParseFromZeroCopyStream(&inflating);
-  if (inflating.too_large()) return Outcome::kTooLarge;
-  return parsed && inflating.complete() ? Outcome::kParsed : Outcome::kUndecodable;
-}
-
 absl::Status Undecodable(const google::protobuf::MessageLite& message) {
   return Error(absl::StatusCode::kInvalidArgument, v1::UNDECODABLE,
                StrCat("the message is not a valid ", message.GetTypeName()));
@@ -134,11 +112,6 @@ grpc::ByteBuffer ToBuffer(const google::protobuf::MessageLite& message) {
   grpc::ProtoBufferWriter writer(&buffer, kWriterBlockBytes, static_cast<int>(size));
   WEIR_CHECK(message.SerializeToZeroCopyStream(&writer));
   return buffer;
-}
-
-bool ParseBuffer(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message,
-                 int64_t max_bytes) {
-  return ParseInto(buffer, message, max_bytes) == Outcome::kParsed;
 }
 
 absl::Status ReadPlain(const grpc::ByteBuffer& buffer, std::string* out, int64_t max_bytes) {
@@ -167,15 +140,22 @@ absl::Status ParsePlain(std::string_view bytes, google::protobuf::MessageLite* m
 
 absl::Status Parse(const grpc::ByteBuffer& buffer, google::protobuf::MessageLite* message,
                    int64_t max_bytes) {
-  switch (ParseInto(buffer, message, max_bytes)) {
-    case Outcome::kParsed:
-      return absl::OkStatus();
-    case Outcome::kTooLarge:
-      return MessageTooLarge(max_bytes);
-    case Outcome::kUndecodable:
-      break;
+  // The reader's constructor takes a pointer but only reads.
+  auto* source = const_cast<grpc::ByteBuffer*>(&buffer);
+  if (!source->Valid()) {
+    message->Clear();
+    return Undecodable(*message);
   }
-  return Undecodable(*message);
+  if (static_cast<int64_t>(source->Length()) > max_bytes) return MessageTooLarge(max_bytes);
+  const bool compressed = Compressed(source);
+  grpc::ProtoBufferReader reader(source);
+  if (!compressed) {
+    return message->ParseFromZeroCopyStream(&reader) ? absl::OkStatus() : Undecodable(*message);
+  }
+  InflatingStream inflating(&reader, max_bytes);
+  const bool parsed = message->ParseFromZeroCopyStream(&inflating);
+  if (inflating.too_large()) return MessageTooLarge(max_bytes);
+  return parsed && inflating.complete() ? absl::OkStatus() : Undecodable(*message);
 }
 
 }  // namespace weir::rpc

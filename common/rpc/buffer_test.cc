@@ -43,7 +43,7 @@ TEST(BufferTest, MessagesOfEverySizeSurvive) {
   for (const size_t samples : {0, 1, 100, 20'000}) {
     const v1::PushRequest sent = Request(samples);
     v1::PushRequest received = Request(3);  // is cleared
-    ASSERT_TRUE(ParseBuffer(ToBuffer(sent), &received));
+    ASSERT_THAT(Parse(ToBuffer(sent), &received), IsOk());
     EXPECT_EQ(received.SerializeAsString(), sent.SerializeAsString());
   }
 }
@@ -54,9 +54,9 @@ TEST(BufferTest, SlicesAndCompressionMakeNoDifference) {
   const std::string gzip = Gzip(bytes);
   for (const size_t slice_bytes : {1, 7, 4096, 1 << 20}) {
     v1::PushRequest received;
-    ASSERT_TRUE(ParseBuffer(Sliced(bytes, slice_bytes), &received));
+    ASSERT_THAT(Parse(Sliced(bytes, slice_bytes), &received), IsOk());
     EXPECT_EQ(received.samples_size(), 5000);
-    ASSERT_TRUE(ParseBuffer(Sliced(gzip, slice_bytes), &received));
+    ASSERT_THAT(Parse(Sliced(gzip, slice_bytes), &received), IsOk());
     EXPECT_EQ(received.SerializeAsString(), bytes);
   }
 }
@@ -89,18 +89,18 @@ TEST(BufferTest, EveryTruncationIsAnError) {
   const std::string gzip = Gzip(Request(10).SerializeAsString());
   v1::PushRequest received;
   for (size_t length = 1; length < bytes.size(); ++length) {
-    EXPECT_FALSE(ParseBuffer(Sliced(bytes.substr(0, length), 100), &received)) << length;
+    EXPECT_FALSE(Parse(Sliced(bytes.substr(0, length), 100), &received).ok()) << length;
   }
   for (size_t length = 2; length < gzip.size(); ++length) {
-    EXPECT_FALSE(ParseBuffer(Sliced(gzip.substr(0, length), 100), &received)) << length;
+    EXPECT_FALSE(Parse(Sliced(gzip.substr(0, length), 100), &received).ok()) << length;
   }
-  EXPECT_FALSE(ParseBuffer(Sliced(gzip + "more", 100), &received));
+  EXPECT_FALSE(Parse(Sliced(gzip + "more", 100), &received).ok());
   EXPECT_EQ(ReasonOf(Parse(Sliced("\xff\xff\xff\xff", 100), &received)), v1::UNDECODABLE);
 }
 
 TEST(BufferTest, ABufferThatWasNeverFilledIsUndecodable) {
   v1::PushRequest received;
-  EXPECT_FALSE(ParseBuffer(grpc::ByteBuffer(), &received));
+  EXPECT_FALSE(Parse(grpc::ByteBuffer(), &received).ok());
 }
 
 grpc::Status Count(const std::string& bytes, grpc::ByteBuffer* out) {
@@ -118,7 +118,7 @@ TEST(RawUnaryTest, RequestsAreAnsweredCompressedOrNot) {
     grpc::ByteBuffer out;
     ASSERT_TRUE(Count(sent, &out).ok());
     v1::PushResponse response;
-    ASSERT_TRUE(ParseBuffer(out, &response));
+    ASSERT_THAT(Parse(out, &response), IsOk());
     EXPECT_EQ(response.accepted_count(), 100);
   }
 }

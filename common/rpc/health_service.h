@@ -1,7 +1,7 @@
 // grpc.health.v1 for a server whose services are all in good health or none is.
 //
 // gRPC has one of its own, which cannot be asked with gzip where decompression is
-// switched off (see ParseBuffer). This one answers as that one does: Check with
+// switched off (see rpc::Parse). This one answers as that one does: Check with
 // SERVING, NOT_SERVING or the error NOT_FOUND, and Watch with the status at once
 // and after every change, SERVICE_UNKNOWN for a name that is not ours.
 //

@@ -75,7 +75,9 @@ std::string BindError(const std::string& address) {
 // OK when `why` is empty.
 absl::Status CannotListen(const std::string& address, const std::string& why) {
   if (why.empty()) return absl::OkStatus();
-  return absl::FailedPreconditionError(StrCat("cannot listen on ", address, ": ", why));
+  return absl::FailedPreconditionError(
+      StrCat("cannot listen on ", address, ": ", why,
+             "; stop who has it, or choose another address (--help lists those listened on)"));
 }
 
 int Milliseconds(absl::Duration duration) {
@@ -203,7 +205,7 @@ absl::Status Server::Start() {
     builder_.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 10'000);
   }
   // gRPC would inflate a message of any size before it looks at the limit; see
-  // ParseBuffer.
+  // Parse.
   builder_.AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
   builder_.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
 
