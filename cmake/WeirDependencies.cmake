@@ -25,7 +25,9 @@ function(weir_find TARGET HEADER)
   add_library(PkgConfig::${TARGET} ALIAS weir_external_${TARGET})
 endfunction()
 weir_find(grpcpp grpcpp/grpcpp.h grpc++ grpc gpr)
+weir_find(nlohmann_json nlohmann/json.hpp)
 weir_find(re2 re2/re2.h re2)
+weir_find(snappy snappy-c.h snappy)
 
 # The distribution's yaml-cpp 0.7 names its target plainly, 0.8 with a namespace.
 if(NOT TARGET yaml-cpp::yaml-cpp)

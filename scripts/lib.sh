@@ -8,8 +8,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build_packages=(
   ca-certificates ccache cmake g++ git mold ninja-build pkg-config
   libabsl-dev libcpp-httplib-dev libfmt-dev libgrpc++-dev libisal-dev libpqxx-dev libprotobuf-dev
-  libre2-dev libspdlog-dev libsqlite3-dev libssl-dev libyaml-cpp-dev
-  protobuf-compiler protobuf-compiler-grpc zlib1g-dev
+  libre2-dev libsnappy-dev libspdlog-dev libsqlite3-dev libssl-dev libyaml-cpp-dev
+  nlohmann-json3-dev protobuf-compiler protobuf-compiler-grpc zlib1g-dev
 )
 # What the tests need beyond that: GoogleTest, a PostgreSQL server to start and
 # stop, Python for the end-to-end and lint tests.
@@ -111,6 +111,27 @@ make_grpcurl() {
   command -v go >/dev/null || install_packages golang-go
   say "Building grpcurl into build/tools"
   quietly env GOBIN="$root/build/tools" GOTOOLCHAIN=local go install "$grpcurl_module"
+}
+
+# Makes build/tools/prometheus unless there is one: the distribution's Prometheus,
+# unpacked and not installed, since the package would start a service.
+make_prometheus() {
+  local package=$root/build/tools/prometheus-package
+  [ -x "$root/build/tools/prometheus" ] && return
+  if ! command -v apt-get >/dev/null; then
+    say "This is not Debian or Ubuntu: put prometheus into build/tools for the test of remote write"
+    return
+  fi
+  say "Unpacking Prometheus into build/tools"
+  rm -rf "$package"
+  mkdir -p "$package"
+  # An image may come without lists of packages.
+  local apt=(apt-get -q -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3)
+  apt-cache show prometheus >/dev/null 2>&1 || quietly as_root "${apt[@]}" update
+  # As the user who runs this: apt's own may not write there.
+  quietly env -C "$package" "${apt[@]}" -o APT::Sandbox::User="$(id -un)" download prometheus
+  quietly dpkg-deb -x "$package"/prometheus_*.deb "$package"
+  ln -sf prometheus-package/usr/bin/prometheus "$root/build/tools/prometheus"
 }
 
 # Makes build/clients: what tests/e2e/sdks needs of each language's OpenTelemetry

@@ -48,6 +48,14 @@ bool ScaleBuckets(const ValueRule& rule, ExponentialBuckets* buckets) {
   return Shift(*shift, &buckets->positive) && Shift(*shift, &buckets->negative);
 }
 
+bool ScaleHistogram(const ValueRule& rule, Histogram* histogram) {
+  for (std::optional<double>* number : {&histogram->sum, &histogram->min, &histogram->max}) {
+    if (number->has_value()) *number = Scaled(rule, **number);
+  }
+  return std::visit([&](auto& buckets) { return ScaleBuckets(rule, &buckets); },
+                    histogram->buckets);
+}
+
 }  // namespace
 
 void SetScale(double scale, ValueRule* rule) {
@@ -78,16 +86,18 @@ double Scaled(const ValueRule& rule, double value) {
   return rule.divisor != 1 ? value / rule.divisor : value * rule.multiplier;
 }
 
-std::optional<PointValue> ScaledPoint(const ValueRule& rule, const PointValue& value) {
-  if (!rule.scales()) return value;
-  if (const auto* integer = std::get_if<int64_t>(&value)) return ScaledNumber(rule, *integer);
-  if (const auto* number = std::get_if<double>(&value)) return Scaled(rule, *number);
-  Histogram scaled = std::get<Histogram>(value);
-  if (!std::visit([&](auto& buckets) { return ScaleBuckets(rule, &buckets); }, scaled.buckets)) {
+std::optional<Point> ScaledPoint(const ValueRule& rule, const Point& point) {
+  Point scaled = point;
+  if (!rule.scales()) return scaled;
+  if (scaled.part.has_value() && scaled.part->role != HistogramPart::Role::kSum) {
+    // 0 where it means nothing, and stays that.
+    scaled.part->upper_bound = Scaled(rule, scaled.part->upper_bound);
+  } else if (const auto* integer = std::get_if<int64_t>(&point.value)) {
+    scaled.value = ScaledNumber(rule, *integer);
+  } else if (const auto* number = std::get_if<double>(&point.value)) {
+    scaled.value = Scaled(rule, *number);
+  } else if (!ScaleHistogram(rule, &std::get<Histogram>(scaled.value))) {
     return std::nullopt;
-  }
-  for (std::optional<double>* number : {&scaled.sum, &scaled.min, &scaled.max}) {
-    if (number->has_value()) *number = Scaled(rule, **number);
   }
   return scaled;
 }

@@ -37,11 +37,12 @@ void SetScale(double scale, ValueRule* rule);
 PointValue ScaledNumber(const ValueRule& rule, int64_t value);
 double Scaled(const ValueRule& rule, double value);
 
-// A point's value, scaled: a number, or a histogram with its bounds, sum and
-// extremes; counts are as they were. nullopt for exponential buckets that would not
-// be exact: their bounds are powers of one base, so only a factor that is one too,
-// a power of two, moves them onto each other.
-std::optional<PointValue> ScaledPoint(const ValueRule& rule, const PointValue& value);
+// A point, scaled: a number, or a histogram with its bounds, sum and extremes; a part
+// of one likewise, which is a bucket's bound and the sum. Counts are as they were.
+// nullopt for exponential buckets that would not be exact: their bounds are powers of
+// one base, so only a factor that is one too, a power of two, moves them onto each
+// other.
+std::optional<Point> ScaledPoint(const ValueRule& rule, const Point& point);
 
 // Whether a value, scaled already, is in the rule's range.
 bool InRange(const ValueRule& rule, double value);

@@ -40,13 +40,20 @@ TEST(ValueRuleTest, IntegersStayIntegersWhereTheyCan) {
   EXPECT_EQ(ScaledNumber(Scale(1e300), most), PointValue(static_cast<double>(most) * 1e300));
 }
 
+// A point's value alone, scaled.
+std::optional<PointValue> ScaledValue(const ValueRule& rule, const PointValue& value) {
+  std::optional<Point> scaled = ScaledPoint(rule, {.value = value});
+  if (!scaled.has_value()) return std::nullopt;
+  return std::move(scaled->value);
+}
+
 TEST(ValueRuleTest, AHistogramKeepsItsCountsAndScalesWhatIsAValue) {
   const Histogram milliseconds = {.count = 6,
                                   .sum = 700,
                                   .min = 5,
                                   .max = 400,
                                   .buckets = ExplicitBuckets{{10, 250}, {1, 2, 3}}};
-  const auto scaled = ScaledPoint(Scale(0.001), milliseconds);
+  const auto scaled = ScaledValue(Scale(0.001), milliseconds);
   ASSERT_TRUE(scaled.has_value());
   EXPECT_EQ(*scaled, PointValue(Histogram{.count = 6,
                                           .sum = 0.7,
@@ -55,7 +62,7 @@ TEST(ValueRuleTest, AHistogramKeepsItsCountsAndScalesWhatIsAValue) {
                                           .buckets = ExplicitBuckets{{0.01, 0.25}, {1, 2, 3}}}));
   // What was not sent is not made up.
   const Histogram bare = {.count = 2};
-  EXPECT_EQ(ScaledPoint(Scale(0.001), bare), PointValue(bare));
+  EXPECT_EQ(ScaledValue(Scale(0.001), bare), PointValue(bare));
 }
 
 TEST(ValueRuleTest, ExponentialBucketsScaleByPowersOfTwoOnly) {
@@ -67,8 +74,8 @@ TEST(ValueRuleTest, ExponentialBucketsScaleByPowersOfTwoOnly) {
                                     .zero_threshold = 0.25,
                                     .positive = {.offset = -4, .counts = {1, 2}},
                                     .negative = {.offset = 9, .counts = {3}}}};
-  EXPECT_FALSE(ScaledPoint(Scale(0.001), sent).has_value());
-  const auto scaled = ScaledPoint(Scale(4), sent);
+  EXPECT_FALSE(ScaledValue(Scale(0.001), sent).has_value());
+  const auto scaled = ScaledValue(Scale(4), sent);
   ASSERT_TRUE(scaled.has_value());
   const auto& histogram = std::get<Histogram>(*scaled);
   EXPECT_EQ(histogram.sum, 84);
@@ -79,23 +86,23 @@ TEST(ValueRuleTest, ExponentialBucketsScaleByPowersOfTwoOnly) {
   EXPECT_EQ(buckets.positive.counts, (std::vector<int64_t>{1, 2}));
   EXPECT_TRUE(ValidateHistogram(histogram).ok());
   // There and back again is where it was.
-  EXPECT_EQ(ScaledPoint(Scale(0.25), *scaled), PointValue(sent));
-  EXPECT_EQ(ScaledPoint(Scale(1), sent), PointValue(sent));
+  EXPECT_EQ(ScaledValue(Scale(0.25), *scaled), PointValue(sent));
+  EXPECT_EQ(ScaledValue(Scale(1), sent), PointValue(sent));
 }
 
 TEST(ValueRuleTest, CoarseBucketsMoveByWholeBucketsOrNotAtAll) {
   // A bucket covers a factor of 2^4.
   Histogram sent = {.count = 1,
                     .buckets = ExponentialBuckets{.scale = -2, .positive = {.counts = {1}}}};
-  EXPECT_FALSE(ScaledPoint(Scale(2), sent).has_value());
-  EXPECT_FALSE(ScaledPoint(Scale(8), sent).has_value());
-  const auto scaled = ScaledPoint(Scale(1048576), sent);
+  EXPECT_FALSE(ScaledValue(Scale(2), sent).has_value());
+  EXPECT_FALSE(ScaledValue(Scale(8), sent).has_value());
+  const auto scaled = ScaledValue(Scale(1048576), sent);
   ASSERT_TRUE(scaled.has_value());
   const auto& buckets = std::get<ExponentialBuckets>(std::get<Histogram>(*scaled).buckets);
   EXPECT_EQ(buckets.positive.offset, 5);
   // An index no histogram can have.
   std::get<ExponentialBuckets>(sent.buckets).positive.offset = INT32_MAX;
-  EXPECT_FALSE(ScaledPoint(Scale(1048576), sent).has_value());
+  EXPECT_FALSE(ScaledValue(Scale(1048576), sent).has_value());
 }
 
 TEST(ValueRuleTest, EachBucketHoldsWhatItHeldBefore) {
@@ -109,13 +116,32 @@ TEST(ValueRuleTest, EachBucketHoldsWhatItHeldBefore) {
     const Histogram sent = {.count = 1,
                             .buckets = ExponentialBuckets{
                                 .scale = scale, .positive = {.offset = offset, .counts = {1}}}};
-    const auto scaled = ScaledPoint(Scale(std::ldexp(1.0, power)), sent);
+    const auto scaled = ScaledValue(Scale(std::ldexp(1.0, power)), sent);
     ASSERT_TRUE(scaled.has_value()) << scale << " " << power;
     const auto& buckets = std::get<ExponentialBuckets>(std::get<Histogram>(*scaled).buckets);
     const auto lower = [&](int32_t index) { return std::exp2(std::ldexp(index, -scale)); };
     EXPECT_NEAR(lower(buckets.positive.offset) / (lower(offset) * std::ldexp(1.0, power)), 1, 1e-9)
         << scale << " " << power << " " << offset;
   }
+}
+
+TEST(ValueRuleTest, APartOfAHistogramKeepsItsCountAndScalesWhatIsAValue) {
+  using Role = HistogramPart::Role;
+  const auto scaled = [](const HistogramPart& part, const PointValue& value) {
+    return ScaledPoint(Scale(0.001),
+                       {.cumulative = true, .start_unix_nano = 7, .part = part, .value = value});
+  };
+  const auto expected = [](const HistogramPart& part, const PointValue& value) {
+    return Point{.cumulative = true, .start_unix_nano = 7, .part = part, .value = value};
+  };
+  EXPECT_EQ(scaled({.role = Role::kBucket, .upper_bound = 250}, int64_t{3}),
+            expected({.role = Role::kBucket, .upper_bound = 0.25}, int64_t{3}));
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(scaled({.role = Role::kBucket, .upper_bound = kInfinity, .gone = true}, int64_t{0}),
+            expected({.role = Role::kBucket, .upper_bound = kInfinity, .gone = true}, int64_t{0}));
+  EXPECT_EQ(scaled({.role = Role::kCount}, int64_t{4}),
+            expected({.role = Role::kCount}, int64_t{4}));
+  EXPECT_EQ(scaled({.role = Role::kSum}, 700.0), expected({.role = Role::kSum}, 0.7));
 }
 
 TEST(ValueRuleTest, ARangeHasBothItsEnds) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "absl/strings/str_format.h"
 #include "common/base/bytes.h"
@@ -204,7 +205,7 @@ bool BatchBuilder::AddByRule(SeriesHandle series, int64_t event_unix_nano, int64
 bool BatchBuilder::AddPoint(const SeriesHandle& series, int64_t event_unix_nano,
                             const Point& point) {
   if (series.rule != 0) {
-    std::optional<PointValue> scaled = ScaledPoint(RuleOf(series), point.value);
+    const std::optional<Point> scaled = ScaledPoint(RuleOf(series), point);
     if (!scaled.has_value()) {
       rejections_.Add(Reject::kHistogramInvalid,
                       "an exponential histogram has buckets that its alias cannot scale exactly");
@@ -212,9 +213,7 @@ bool BatchBuilder::AddPoint(const SeriesHandle& series, int64_t event_unix_nano,
     }
     SeriesHandle unruled = series;
     unruled.rule = 0;
-    Point scaled_point = point;
-    scaled_point.value = *std::move(scaled);
-    return AddPoint(unruled, event_unix_nano, scaled_point);
+    return AddPoint(unruled, event_unix_nano, *scaled);
   }
   if (!TimeAdmitted(event_unix_nano)) return RejectTime(event_unix_nano);
   if (point.cumulative && series.overflow) {
@@ -233,6 +232,12 @@ bool BatchBuilder::AddPoint(const SeriesHandle& series, int64_t event_unix_nano,
     const double value = NumberOf(point.value);
     if (!std::isfinite(value)) return RejectNotFinite(value);
     if (series.kind == Kind::kCounter && value < 0) return RejectNegative(value);
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    if (point.part.has_value() && !(point.part->upper_bound > -kInfinity)) {
+      rejections_.Add(Reject::kHistogramInvalid,
+                      StrCat("a histogram has a bucket up to ", point.part->upper_bound));
+      return false;
+    }
   }
   const size_t begin = batch_.points.size();
   AppendPoint(point, &batch_.points);

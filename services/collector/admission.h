@@ -131,8 +131,9 @@ class BatchBuilder {
     return true;
   }
 
-  // REQUIRES: a histogram for a distribution, a cumulative number for a counter of
-  // either kind; one that the series' rule scales exactly (ScalesExactly).
+  // REQUIRES: a histogram or a part of one for a distribution, a cumulative number for a
+  // counter of either kind; one that the series' rule scales exactly (ScalesExactly). A
+  // part that is finite has the value that AppendPoint requires.
   bool AddPoint(const SeriesHandle& series, int64_t event_unix_nano, const Point& point);
 
   // Adds whole columns in one sweep without a branch per sample: sample i is
@@ -148,8 +149,8 @@ class BatchBuilder {
 
   // Whether a point of `series` can be added; else its series is to be interned
   // under its own name.
-  bool ScalesExactly(const SeriesHandle& series, const PointValue& value) const {
-    return series.rule == 0 || ScaledPoint(RuleOf(series), value).has_value();
+  bool ScalesExactly(const SeriesHandle& series, const Point& point) const {
+    return series.rule == 0 || ScaledPoint(RuleOf(series), point).has_value();
   }
 
   void Reject(enum Reject reason, std::string_view message, int64_t count = 1) {

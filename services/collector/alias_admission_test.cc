@@ -184,12 +184,45 @@ TEST_F(AliasTest, ScalingChangesAPointsValueAndNothingElse) {
   EXPECT_EQ(ParsePoint(batch.PointOf(batch.samples[0])).value(), expected);
 }
 
+TEST_F(AliasTest, PartsOfAHistogramAreScaledAsTheWholeOneIs) {
+  using Role = HistogramPart::Role;
+  const SeriesHandle latency = Intern("latency_ms", Kind::kDistribution);
+  const auto add = [&](const HistogramPart& part, const PointValue& value) {
+    return builder_.AddPoint(latency, kNowNano, {.cumulative = true, .part = part, .value = value});
+  };
+  EXPECT_TRUE(add({.role = Role::kBucket, .upper_bound = 250}, int64_t{3}));
+  EXPECT_TRUE(add({.role = Role::kSum}, 700.0));
+  EXPECT_TRUE(add({.role = Role::kCount}, int64_t{4}));
+  const AdmittedBatch batch = builder_.Build();
+  std::vector<Point> points;
+  for (const AdmittedSample& sample : batch.samples) {
+    points.push_back(ParsePoint(batch.PointOf(sample)).value());
+  }
+  const auto expected = [](const HistogramPart& part, const PointValue& value) {
+    return Point{.cumulative = true, .part = part, .value = value};
+  };
+  EXPECT_EQ(points,
+            (std::vector<Point>{expected({.role = Role::kBucket, .upper_bound = 0.25}, int64_t{3}),
+                                expected({.role = Role::kSum}, 0.7),
+                                expected({.role = Role::kCount}, int64_t{4})}));
+  // What no bound can be.
+  EXPECT_FALSE(add({.role = Role::kBucket, .upper_bound = -std::numeric_limits<double>::infinity()},
+                   int64_t{3}));
+  EXPECT_EQ(builder_.rejections().list()[0].reason, Reject::kHistogramInvalid);
+  SeriesHandle past_the_limit = latency;
+  past_the_limit.overflow = true;
+  EXPECT_FALSE(builder_.AddPoint(
+      past_the_limit, kNowNano,
+      {.cumulative = true, .part = HistogramPart{.role = Role::kCount}, .value = int64_t{1}}));
+  EXPECT_EQ(builder_.rejections().list()[1].reason, Reject::kSeriesLimit);
+}
+
 TEST_F(AliasTest, AnExponentialHistogramThatCannotBeScaledIsKeptUnderItsOwnName) {
   const Series series = {.tenant = "t", .name = "latency_ms", .kind = Kind::kDistribution};
   const Histogram sent = {.count = 1,
                           .buckets = ExponentialBuckets{.scale = 2, .positive = {.counts = {1}}}};
   const SeriesHandle aliased = table_.Intern(series);
-  EXPECT_FALSE(builder_.ScalesExactly(aliased, sent));
+  EXPECT_FALSE(builder_.ScalesExactly(aliased, {.value = sent}));
   EXPECT_FALSE(builder_.AddPoint(aliased, kNowNano, {.value = sent}));
   const SeriesHandle own = table_.InternUnaliased(series);
   EXPECT_EQ(own.rule, 0);
@@ -200,7 +233,7 @@ TEST_F(AliasTest, AnExponentialHistogramThatCannotBeScaledIsKeptUnderItsOwnName)
   EXPECT_EQ(table_.InternUnaliased(series).number, own.number);
   EXPECT_EQ(table_.Intern(series).number, aliased.number);
   EXPECT_EQ(SeriesOf(aliased).name, "latency");
-  EXPECT_TRUE(builder_.ScalesExactly(own, sent));
+  EXPECT_TRUE(builder_.ScalesExactly(own, {.value = sent}));
   const SeriesHandle other = table_.InternUnaliased({.tenant = "t", .name = "other"});
   EXPECT_EQ(other.number, table_.Intern({.tenant = "t", .name = "other"}).number);
 }

@@ -84,6 +84,7 @@ absl::Status App::Start() {
                          .router = router_,
                          .events = events_,
                          .clock = clock_,
+                         .parse_budget = parse_budget_,
                          .stopping = stopping_};
   ingest_ = std::make_unique<IngestService>(intake);
   otlp_intake_ = std::make_unique<OtlpIntake>(intake);
@@ -101,7 +102,7 @@ absl::Status App::Start() {
   for (size_t i = 0; i < config_.listen.size(); ++i) {
     Log(Level::kInfo, "collector", "serving", {{"service", "collector"}, {"address", address(i)}});
   }
-  WEIR_RETURN_IF_ERROR(StartHttp());
+  WEIR_RETURN_IF_ERROR(StartHttp(intake));
   if (!config_.ops_listen.empty()) {
     WEIR_ASSIGN_OR_RETURN(
         ops_, telemetry::OpsServer::Start(
@@ -113,28 +114,35 @@ absl::Status App::Start() {
   return absl::OkStatus();
 }
 
-absl::Status App::StartHttp() {
-  if (config_.otlp_http_listen.empty()) return absl::OkStatus();
+absl::Status App::StartHttp(const Intake& intake) {
+  if (config_.http_listen.empty()) return absl::OkStatus();
   otlp_http_ = std::make_unique<OtlpHttp>(
       router_,
       [this](std::string_view bytes, PendingAnswer& answer) { otlp_intake_->Take(bytes, answer); },
       [this](std::string_view json, PendingAnswer& answer) {
         otlp_intake_->TakeJson(json, answer);
       });
+  remote_write_intake_ = std::make_unique<RemoteWriteIntake>(
+      intake, ReplicaElection::Options{.failover_after = config_.remote_write_failover_after});
+  remote_write_http_ = std::make_unique<RemoteWriteHttp>(
+      router_, [this](RemoteWriteVersion version, std::string_view bytes, PendingWrite& answer) {
+        remote_write_intake_->Take(version, bytes, answer);
+      });
   http_server_ = std::make_unique<HttpServer>(
-      HttpServerOptions{.listen_addresses = config_.otlp_http_listen, .insecure = config_.insecure},
+      HttpServerOptions{.listen_addresses = config_.http_listen, .insecure = config_.insecure},
       clock_);
   http_server_->AddPost("/v1/metrics", *otlp_http_);
+  http_server_->AddPost("/api/v1/write", *remote_write_http_);
   WEIR_RETURN_IF_ERROR(http_server_->Start());
-  for (const std::string& address : otlp_http_addresses()) {
-    Log(Level::kInfo, "collector", "serving", {{"service", "otlp_http"}, {"address", address}});
+  for (const std::string& address : http_addresses()) {
+    Log(Level::kInfo, "collector", "serving", {{"service", "http"}, {"address", address}});
   }
   return absl::OkStatus();
 }
 
-std::vector<std::string> App::otlp_http_addresses() const {
+std::vector<std::string> App::http_addresses() const {
   std::vector<std::string> addresses;
-  for (size_t i = 0; http_server_ != nullptr && i < config_.otlp_http_listen.size(); ++i) {
+  for (size_t i = 0; http_server_ != nullptr && i < config_.http_listen.size(); ++i) {
     addresses.push_back(http_server_->address(i));
   }
   return addresses;

@@ -18,7 +18,10 @@
 #include "services/collector/ingest_service.h"
 #include "services/collector/otlp_http.h"
 #include "services/collector/otlp_service.h"
+#include "services/collector/parse_budget.h"
 #include "services/collector/pipeline.h"
+#include "services/collector/remote_write_http.h"
+#include "services/collector/remote_write_intake.h"
 
 namespace weir::collector {
 
@@ -38,8 +41,8 @@ class App final : public PipelineListener {
 
   // The i-th address served, with the port bound.
   std::string address(size_t i = 0) const { return server_->address(i); }
-  // Likewise for OTLP over HTTP; none when it is off.
-  std::vector<std::string> otlp_http_addresses() const;
+  // Likewise over HTTP; none when it is off.
+  std::vector<std::string> http_addresses() const;
   // OK while the log takes batches: what /healthz and grpc.health.v1 say. Whether
   // they are delivered does not matter here, since a collector whose aggregator is
   // away still acknowledges, and must keep its traffic; weir_delivery_streaming and
@@ -48,7 +51,7 @@ class App final : public PipelineListener {
   int exit_status() const { return 0; }
 
  private:
-  absl::Status StartHttp();
+  absl::Status StartHttp(const Intake& intake);
   void AddMetrics();
 
   // PipelineListener
@@ -68,6 +71,7 @@ class App final : public PipelineListener {
 
   // In the order they are made; they end in reverse.
   AckRouter router_;
+  ParseBudget parse_budget_;
   AliasTable aliases_;
   std::unique_ptr<SeriesTable> series_;
   std::unique_ptr<wal::Wal> log_;
@@ -79,6 +83,8 @@ class App final : public PipelineListener {
   std::unique_ptr<OtlpMetricsService> otlp_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<OtlpHttp> otlp_http_;
+  std::unique_ptr<RemoteWriteIntake> remote_write_intake_;
+  std::unique_ptr<RemoteWriteHttp> remote_write_http_;
   std::unique_ptr<HttpServer> http_server_;
   std::unique_ptr<telemetry::OpsServer> ops_;
 };

@@ -8,8 +8,8 @@ void Config::Bind(config::Loader& loader) {
   loader.Add(
       "listen", &listen,
       {.help = "Addresses for gRPC clients and OTLP; port 0 lets the kernel choose.", .min = 1});
-  loader.Add("otlp_http_listen", &otlp_http_listen,
-             {.help = "Addresses for OTLP over HTTP; empty for none."});
+  loader.Add("http_listen", &http_listen,
+             {.help = "Addresses for OTLP over HTTP and Prometheus remote write; empty for none."});
   loader.Add("ops_listen", &ops_listen,
              {.help = "Address of /metrics and /healthz; empty for none."});
   loader.Add("insecure", &insecure,
@@ -55,6 +55,9 @@ void Config::Bind(config::Loader& loader) {
              {.help = "Renames engines' metrics to canonical ones, in their units."});
   loader.Add("aliases.file", &aliases_file,
              {.help = "Aliases beside those shipped, as YAML; give the aggregator the same."});
+  loader.Add(
+      "remote_write.failover_after", &remote_write_failover_after,
+      {.help = "How long the elected replica of a Prometheus pair may be silent.", .min = 1});
   loader.Add(
       "log_level", &log_level,
       {.help = "The least severe lines logged.", .choices = {"debug", "info", "warning", "error"}});

@@ -18,8 +18,8 @@ namespace weir::collector {
 struct Config {
   // Addresses for gRPC: IngestService and OTLP. Port 0 lets the kernel choose.
   std::vector<std::string> listen = {"127.0.0.1:4317"};
-  // Addresses for OTLP over HTTP; none for no HTTP.
-  std::vector<std::string> otlp_http_listen = {"127.0.0.1:4318"};
+  // Addresses for OTLP over HTTP and Prometheus remote write; none for no HTTP.
+  std::vector<std::string> http_listen = {"127.0.0.1:4318"};
   // Address for /metrics and /healthz; empty for none.
   std::string ops_listen = "127.0.0.1:7171";
   // Allows listening on addresses other machines can reach, in plain text.
@@ -54,6 +54,9 @@ struct Config {
   // file that adds to the shipped table or replaces it; empty for none.
   bool aliases_enabled = true;
   std::string aliases_file;
+
+  // How long the elected replica of a Prometheus pair may be silent (docs/remote_write.md).
+  absl::Duration remote_write_failover_after = absl::Seconds(30);
 
   std::string log_level = "info";
 

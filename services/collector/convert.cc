@@ -1,6 +1,7 @@
 #include "services/collector/convert.h"
 
 #include "common/base/check.h"
+#include "common/base/strings.h"
 #include "common/rpc/error.h"
 
 namespace weir::collector {
@@ -46,6 +47,16 @@ void ToProto(const Rejections& rejections, google::protobuf::RepeatedPtrField<v1
     rejection->set_count(rejected.count);
     rejection->set_message(rejected.message);
   }
+}
+
+std::string InWords(const Rejections& rejections) {
+  std::string words;
+  for (const Rejected& rejected : rejections.list()) {
+    StrAppend(&words, words.empty() ? "" : "; ", rejected.count, " x ",
+              v1::ErrorReason_Name(static_cast<v1::ErrorReason>(rejected.reason)), ": ",
+              rejected.message);
+  }
+  return words;
 }
 
 AckLevel ToAckLevel(v1::AckLevel level) {

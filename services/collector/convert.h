@@ -24,6 +24,9 @@ void ToSeries(const std::string& name, v1::Kind kind,
 
 void ToProto(const Rejections& rejections, google::protobuf::RepeatedPtrField<v1::Rejection>* out);
 
+// In one line: "2 x NAME_INVALID: the first of them; 1 x ...".
+std::string InWords(const Rejections& rejections);
+
 AckLevel ToAckLevel(v1::AckLevel level);
 
 // The collector is stopping: the same may be sent again, here or elsewhere.

@@ -27,6 +27,9 @@ Events::Events(telemetry::Registry& registry, Clock& clock)
       overflows_(Event("weir_collector_overflowed_series_total",
                        "Different series past max_series, summed up in overflow series.", {},
                        absl::Seconds(10))),
+      takeovers_(Event("weir_replica_takeovers_total",
+                       "Times another replica of a Prometheus pair was elected.", {},
+                       absl::Seconds(10))),
       groups_(registry.AddCounter("weir_group_commits_total", "Groups of batches made durable.")),
       group_samples_(registry.AddHistogram("weir_group_samples", "Samples in one group commit.",
                                            telemetry::ExponentialBounds(1, 4, 12))),
@@ -82,6 +85,21 @@ void Events::Duplicate(std::string_view protocol) {
                   "Batches that were repeats: acknowledged and not counted again.",
                   {{"protocol", std::string(protocol)}})
       .Increment();
+}
+
+void Events::Deduplicated(std::string_view protocol, int64_t samples) {
+  if (samples == 0) return;
+  registry()
+      .AddCounter("weir_deduplicated_samples_total",
+                  "Samples taken and not kept, since another one says the same, by reason.",
+                  {{"protocol", std::string(protocol)}, {"reason", "replica_not_elected"}})
+      .Increment(samples);
+}
+
+void Events::ReplicaTakenOver(std::string_view cluster, std::string_view replica) {
+  Record(takeovers_, Level::kWarning, "another replica of a Prometheus pair is listened to",
+         {{"cluster", cluster.substr(0, kMaxLoggedBytes)},
+          {"replica", replica.substr(0, kMaxLoggedBytes)}});
 }
 
 void Events::GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync) {

@@ -21,7 +21,7 @@ class Events : public telemetry::Events {
  public:
   Events(telemetry::Registry& registry, Clock& clock);
 
-  // `protocol`: "push", "stream" or "otlp". The counter of samples taken in, for
+  // `protocol`: "push", "stream", "otlp" or "remote_write". The counter of samples taken in, for
   // a caller to keep: it is raised per batch.
   telemetry::Counter& AcceptedBy(std::string_view protocol);
   // Counts, and logs one line a minute per reason: the first message, and how many
@@ -29,6 +29,10 @@ class Events : public telemetry::Events {
   void Rejected(std::string_view protocol, const Rejections& rejections);
   void Refused(std::string_view protocol, SubmitResult result);
   void Duplicate(std::string_view protocol);
+  // Samples that were taken and are not kept, since another replica sends the same.
+  void Deduplicated(std::string_view protocol, int64_t samples);
+  // A replica is listened to in place of another, which was silent.
+  void ReplicaTakenOver(std::string_view cluster, std::string_view replica);
   void GroupCommitted(int64_t samples, absl::Duration write, absl::Duration sync);
   // One more series past the limit is summed up in an overflow series. `metric`
   // is of a bounded set.
@@ -53,6 +57,7 @@ class Events : public telemetry::Events {
   telemetry::EventSource delivery_closes_;
   telemetry::EventSource trim_failures_;
   telemetry::EventSource overflows_;
+  telemetry::EventSource takeovers_;
   telemetry::Counter& groups_;
   telemetry::Histogram& group_samples_;
   telemetry::Histogram& write_seconds_;

@@ -43,7 +43,9 @@ std::string RenderHttp(const HttpResponse& response, bool keep_alive, bool with_
   std::string text =
       StrCat("HTTP/1.1 ", response.status, " ", ReasonPhrase(response.status),
              "\r\nDate: ", absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", now, absl::UTCTimeZone()),
-             "\r\nContent-Length: ", response.body.size(), "\r\n");
+             "\r\n");
+  // With 204 there is no length to be told.
+  if (response.status != 204) StrAppend(&text, "Content-Length: ", response.body.size(), "\r\n");
   if (!response.content_type.empty()) {
     StrAppend(&text, "Content-Type: ", response.content_type, "\r\n");
   }

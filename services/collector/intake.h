@@ -10,6 +10,7 @@
 #include "services/collector/ack_router.h"
 #include "services/collector/admission.h"
 #include "services/collector/events.h"
+#include "services/collector/parse_budget.h"
 #include "services/collector/pipeline.h"
 #include "services/collector/series_table.h"
 
@@ -22,6 +23,7 @@ struct Intake {
   AckRouter& router;
   Events& events;
   Clock& clock;
+  ParseBudget& parse_budget;
   std::atomic<bool>& stopping;  // new work is refused with SHUTTING_DOWN
 };
 

@@ -3,18 +3,16 @@
 #include <google/protobuf/message.h>
 #include <google/protobuf/util/json_util.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "common/base/check.h"
-#include "common/base/mutex.h"
 #include "common/base/strings.h"
 #include "common/rpc/buffer.h"
 #include "common/rpc/error.h"
 #include "common/rpc/inflate.h"
 #include "google/rpc/status.pb.h"
+#include "services/collector/http_answer.h"
 
 namespace weir::collector {
 namespace {
@@ -27,22 +25,6 @@ constexpr int kMaxJsonDepth = 100;
 // `{},`, is some 150 bytes.
 constexpr int64_t kBytesPerBracket = 200;
 constexpr int64_t kBytesPerComma = 16;
-
-std::string Lower(std::string_view text) {
-  std::string lower(text);
-  absl::AsciiStrToLower(&lower);
-  return lower;
-}
-
-// The media type without its parameters.
-std::string ContentType(const HttpHead& head) {
-  std::string_view type = head.header("content-type");
-  type = type.substr(0, type.find(';'));
-  while (type.ends_with(' ') || type.ends_with('\t')) type.remove_suffix(1);
-  return Lower(type);
-}
-
-std::string ContentEncoding(const HttpHead& head) { return Lower(head.header("content-encoding")); }
 
 bool WantsJson(const HttpHead& head) { return ContentType(head) == kJson; }
 
@@ -59,32 +41,11 @@ HttpResponse Rendered(int http_status, const google::protobuf::MessageLite& mess
   return response;
 }
 
-int HttpStatusOf(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:
-    case absl::StatusCode::kOutOfRange:
-      return 400;
-    case absl::StatusCode::kDeadlineExceeded:
-      return 408;
-    case absl::StatusCode::kResourceExhausted:
-      return rpc::ReasonOf(status) == v1::MESSAGE_TOO_LARGE ? 413 : 429;
-    case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kAborted:
-      return 503;
-    default:
-      return 500;
-  }
-}
-
 HttpResponse Failed(int http_status, const absl::Status& status, bool json) {
   google::rpc::Status wire;
   wire.ParseFromString(rpc::ToGrpc(status).error_details());
   HttpResponse response = Rendered(http_status, wire, json);
-  if (const auto delay = rpc::RetryDelayOf(status)) {
-    // Whole seconds are all that HTTP has.
-    const int64_t seconds = absl::ToInt64Seconds(absl::Ceil(*delay, absl::Seconds(1)));
-    response.headers.emplace_back("Retry-After", StrCat(std::max<int64_t>(seconds, 1)));
-  }
+  AddRetryAfter(status, &response);
   return response;
 }
 
@@ -96,63 +57,24 @@ bool UnsupportedMedia(const HttpHead& head) {
          (!encoding.empty() && encoding != "gzip" && encoding != "identity");
 }
 
-// One request, from its bytes to its answer.
-class OtlpCall final : public AckSink, public PendingAnswer {
+// One request's answer, in its content type.
+class OtlpAnswer final : public PendingAnswer {
  public:
-  static std::shared_ptr<OtlpCall> Create(AckRouter& router, std::shared_ptr<HttpCall> call,
-                                          bool json) {
-    auto made = std::shared_ptr<OtlpCall>(new OtlpCall(router, std::move(call), json));
-    made->self_ = made;
-    return made;
-  }
+  OtlpAnswer(std::shared_ptr<HttpAnswer> http, bool json) : http_(std::move(http)), json_(json) {}
 
   uint64_t AwaitAck(const google::protobuf::MessageLite& answer) override {
-    HttpResponse response = Rendered(200, answer, json_);
-    // No ack comes before the caller has used the number.
-    const uint64_t connection = router_.Register(self_.lock());
-    MutexLock lock(&mu_);
-    response_ = std::move(response);
-    connection_ = connection;
-    return connection;
+    return http_->AwaitAck(Rendered(200, answer, json_));
   }
   void Answer(const google::protobuf::MessageLite& answer) override {
-    Finish(Rendered(200, answer, json_));
+    http_->Finish(Rendered(200, answer, json_));
   }
   void Fail(const absl::Status& status) override {
-    Finish(Failed(HttpStatusOf(status), status, json_));
-  }
-  void OnAcked(uint64_t) override {
-    HttpResponse response;
-    {
-      MutexLock lock(&mu_);
-      response = std::move(response_);
-    }
-    Finish(std::move(response));
+    http_->Finish(Failed(HttpStatusOf(status), status, json_));
   }
 
  private:
-  OtlpCall(AckRouter& router, std::shared_ptr<HttpCall> call, bool json)
-      : router_(router), call_(std::move(call)), json_(json) {}
-
-  void Finish(HttpResponse response) {
-    call_->Respond(std::move(response));
-    uint64_t connection;
-    {
-      MutexLock lock(&mu_);
-      connection = connection_;
-    }
-    router_.Unregister(connection);
-  }
-
-  AckRouter& router_;
-  // The call may be answered after its connection has gone: then nobody hears.
-  const std::shared_ptr<HttpCall> call_;
+  const std::shared_ptr<HttpAnswer> http_;
   const bool json_;
-  std::weak_ptr<OtlpCall> self_;
-
-  Mutex mu_;
-  HttpResponse response_ ABSL_GUARDED_BY(mu_);
-  uint64_t connection_ ABSL_GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace
@@ -175,7 +97,7 @@ HttpResponse OtlpHttp::Failure(const HttpHead& head, const absl::Status& status)
 void OtlpHttp::Take(std::shared_ptr<HttpCall> call) {
   const HttpRequest& request = call->request();
   const bool json = WantsJson(request.head);
-  const std::shared_ptr<OtlpCall> answer = OtlpCall::Create(router_, call, json);
+  OtlpAnswer answer(HttpAnswer::Create(router_, call), json);
   std::string_view bytes = request.body;
   std::string inflated;
   if (ContentEncoding(request.head) == "gzip") {
@@ -184,14 +106,14 @@ void OtlpHttp::Take(std::shared_ptr<HttpCall> call) {
     const int64_t size = rpc::InflatedSize(bytes);
     if (size <= rpc::kMaxMessageBytes) status = call->Hold(size);
     if (status.ok()) status = rpc::InflateGzip(bytes, rpc::kMaxMessageBytes, &inflated);
-    if (!status.ok()) return answer->Fail(status);
+    if (!status.ok()) return answer.Fail(status);
     bytes = inflated;
   }
-  if (!json) return protobuf_(bytes, *answer);
+  if (!json) return protobuf_(bytes, answer);
   const absl::StatusOr<int64_t> weight = JsonWeight(bytes);
   const absl::Status held = weight.ok() ? call->Hold(*weight) : weight.status();
-  if (!held.ok()) return answer->Fail(held);
-  json_(bytes, *answer);
+  if (!held.ok()) return answer.Fail(held);
+  json_(bytes, answer);
 }
 
 absl::StatusOr<int64_t> JsonWeight(std::string_view json) {

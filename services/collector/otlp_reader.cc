@@ -7,7 +7,6 @@
 #include "absl/strings/escaping.h"
 #include "common/base/strings.h"
 #include "services/collector/convert.h"
-#include "services/collector/log_writer.h"
 
 namespace weir::collector {
 namespace {
@@ -22,8 +21,6 @@ constexpr std::string_view kScrapingScope = "prometheusreceiver";
 constexpr std::string_view kClientOverflow = "otel.metric.overflow";
 // No more labels are looked at; far beyond what is admitted.
 constexpr int kMaxLabelsRead = 1024;
-// What one batch's points may take, so that it fits a frame.
-constexpr size_t kMaxBatchPointBytes = 1 << 20;
 
 void AppendJson(const common::AnyValue& value, std::string* out);
 
@@ -141,9 +138,7 @@ std::string QuantileText(double quantile) {
 }  // namespace
 
 OtlpReader::OtlpReader(const Limits& limits, SeriesTable& series, absl::Time now)
-    : limits_(limits), series_table_(series) {
-  builder_.Start(limits, now);
-}
+    : limits_(limits), series_table_(series), batches_(limits, now), builder_(batches_.builder()) {}
 
 void OtlpReader::Read(const otlp::ExportMetricsServiceRequest& request) {
   for (const ResourceMetrics& resource : request.resource_metrics()) {
@@ -185,21 +180,6 @@ void OtlpReader::Read(const otlp::ExportMetricsServiceRequest& request) {
       for (const Metric& metric : scope.metrics()) ReadMetric(metric);
     }
   }
-}
-
-std::vector<AdmittedBatch> OtlpReader::TakeBatches() {
-  if (samples_read_ > 0) batches_.push_back(builder_.Build());
-  // A batch of rejected samples has its place all the same, or those after it
-  // would change theirs when a repeat is judged differently.
-  return std::move(batches_);
-}
-
-void OtlpReader::CountSample(size_t bytes) {
-  bytes_read_ += bytes;
-  if (++samples_read_ < kMaxBatchSamples && bytes_read_ < kMaxBatchPointBytes) return;
-  samples_read_ = 0;
-  bytes_read_ = 0;
-  batches_.push_back(builder_.Build());
 }
 
 template <typename Data>
@@ -307,7 +287,7 @@ void OtlpReader::ReadNumber(const Metric& metric, Kind kind, Temporality tempora
   TakeLabels(point.attributes());
   if (point.value_case() == NumberDataPoint::VALUE_NOT_SET) {
     builder_.Reject(Reject::kValueMissing, StrCat("a point of '", metric.name(), "' has no value"));
-    return CountSample(0);
+    return batches_.CountSample(0);
   }
   const bool integer = point.value_case() == NumberDataPoint::kAsInt;
   if (temporality == Temporality::kCumulative) {
@@ -322,7 +302,7 @@ void OtlpReader::ReadNumber(const Metric& metric, Kind kind, Temporality tempora
       NoteIncrease(*series, point.start_time_unix_nano(), point.time_unix_nano());
     }
   }
-  CountSample(0);
+  batches_.CountSample(0);
 }
 
 void OtlpReader::NoteIncrease(const SeriesHandle& series, uint64_t start, uint64_t end) {
@@ -341,7 +321,7 @@ void OtlpReader::AddTotal(std::string_view name, Kind kind, uint64_t start, uint
                        .certain_start = certain_start_,
                        .value = std::move(value)});
   }
-  CountSample(32);
+  batches_.CountSample(32);
 }
 
 void OtlpReader::ReadHistogram(const Metric& metric, Temporality temporality,
@@ -385,7 +365,7 @@ void OtlpReader::AddHistogram(const Metric& metric, Temporality temporality, con
         .start_unix_nano = cumulative ? ToUnixNanos(point.start_time_unix_nano()) : 0,
         .certain_start = cumulative && certain_start_,
         .value = std::move(histogram)};
-    if (!builder_.ScalesExactly(*series, taken.value)) {
+    if (!builder_.ScalesExactly(*series, taken)) {
       series = series_table_.InternUnaliased(series_);
     }
     const bool added = builder_.AddPoint(*series, ToUnixNanos(point.time_unix_nano()), taken);
@@ -393,7 +373,7 @@ void OtlpReader::AddHistogram(const Metric& metric, Temporality temporality, con
       NoteIncrease(*series, point.start_time_unix_nano(), point.time_unix_nano());
     }
   }
-  CountSample(point.ByteSizeLong());
+  batches_.CountSample(point.ByteSizeLong());
 }
 
 void OtlpReader::ReadSummary(const Metric& metric, const SummaryDataPoint& point) {
@@ -408,7 +388,7 @@ void OtlpReader::ReadSummary(const Metric& metric, const SummaryDataPoint& point
     if (const auto series = TakeSeries(metric.name(), Kind::kGauge, &label); series.has_value()) {
       builder_.AddFloat(*series, ToUnixNanos(point.time_unix_nano()), quantile.value());
     }
-    CountSample(0);
+    batches_.CountSample(0);
   }
 }
 

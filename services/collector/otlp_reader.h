@@ -31,6 +31,7 @@
 #include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb.h"
 #include "services/collector/admission.h"
 #include "services/collector/delta_overlaps.h"
+#include "services/collector/request_batches.h"
 #include "services/collector/series_table.h"
 
 namespace weir::collector {
@@ -44,10 +45,9 @@ class OtlpReader {
 
   void Read(const otlp::ExportMetricsServiceRequest& request);
 
-  // Everything admitted, in batches that each fit a frame. The same request is
-  // always cut at the same points, so that a repeat is recognised batch by batch.
-  std::vector<AdmittedBatch> TakeBatches();
-  const Rejections& rejections() const { return builder_.rejections(); }
+  // Everything admitted, in batches that each fit a frame.
+  std::vector<AdmittedBatch> TakeBatches() { return batches_.Take(); }
+  const Rejections& rejections() const { return batches_.builder().rejections(); }
   // Admitted increases whose start is known, of series that are followed by themselves.
   const std::vector<DeltaOverlaps::Increase>& increases() const { return increases_; }
   // Points in which the client sums up attribute sets past its own limit.
@@ -87,18 +87,13 @@ class OtlpReader {
   std::optional<SeriesHandle> TakeSeries(std::string_view name, Kind kind,
                                          const Label* more = nullptr);
   void NoteIncrease(const SeriesHandle& series, uint64_t start, uint64_t end);
-  // Counts a sample read, admitted or not, and ends the batch when it has as many
-  // as one may.
-  void CountSample(size_t bytes);
 
   const Limits& limits_;
   SeriesTable& series_table_;
-  BatchBuilder builder_;
-  std::vector<AdmittedBatch> batches_;
+  RequestBatches batches_;
+  BatchBuilder& builder_;  // that of batches_
   std::vector<DeltaOverlaps::Increase> increases_;
   int64_t client_overflow_count_ = 0;
-  int64_t samples_read_ = 0;  // into the batch being built
-  size_t bytes_read_ = 0;
 
   // Of what is being read; reused.
   std::vector<Label> scope_labels_;  // the scope's, then the resource's

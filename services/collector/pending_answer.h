@@ -13,13 +13,16 @@ namespace weir::collector {
 
 // Who is to be answered, now or when the samples are safe. One of Answer and Fail
 // is called, or else OnAcked comes through the router.
-class PendingAnswer {
+template <typename Result>
+class PendingAnswerOf {
  public:
-  virtual ~PendingAnswer() = default;
+  virtual ~PendingAnswerOf() = default;
   // Keeps `answer` for OnAcked; returns the number to wait under.
-  virtual uint64_t AwaitAck(const google::protobuf::MessageLite& answer) = 0;
-  virtual void Answer(const google::protobuf::MessageLite& answer) = 0;
+  virtual uint64_t AwaitAck(const Result& answer) = 0;
+  virtual void Answer(const Result& answer) = 0;
   virtual void Fail(const absl::Status& status) = 0;
 };
+
+using PendingAnswer = PendingAnswerOf<google::protobuf::MessageLite>;
 
 }  // namespace weir::collector

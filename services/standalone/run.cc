@@ -28,7 +28,7 @@ struct Config {
   // Where everything is kept: the log, the store, the socket between the two.
   std::string data_dir = "data";
   std::vector<std::string> listen = {"127.0.0.1:4317"};
-  std::vector<std::string> otlp_http_listen = {"127.0.0.1:4318"};
+  std::vector<std::string> http_listen = {"127.0.0.1:4318"};
   std::vector<std::string> query_listen = {"127.0.0.1:7102"};
   std::string ops_listen = "127.0.0.1:7171";
   // Empty: SQLite in data_dir.
@@ -45,8 +45,9 @@ struct Config {
     loader.Add(
         "listen", &listen,
         {.help = "Addresses for samples: gRPC and OTLP; port 0 lets the kernel choose.", .min = 1});
-    loader.Add("otlp_http_listen", &otlp_http_listen,
-               {.help = "Addresses for OTLP over HTTP; empty for none."});
+    loader.Add(
+        "http_listen", &http_listen,
+        {.help = "Addresses for OTLP over HTTP and Prometheus remote write; empty for none."});
     loader.Add("query_listen", &query_listen, {.help = "Addresses for queries.", .min = 1});
     loader.Add("ops_listen", &ops_listen,
                {.help = "Address of /metrics and /healthz; empty for none."});
@@ -67,7 +68,7 @@ struct Config {
 };
 
 // What a newcomer types next, with the addresses bound.
-void PrintNextSteps(const std::string& ingest, const std::vector<std::string>& otlp_http,
+void PrintNextSteps(const std::string& ingest, const std::vector<std::string>& http,
                     const std::string& query, int ops_port) {
   std::string text = R"(
 weir is running. Send a sample:
@@ -76,12 +77,16 @@ weir is running. Send a sample:
 and, a second later, read its window:
   grpcurl -plaintext -d '{"window": "5m", "name": "ttft_seconds", "quantiles": [0.5, 0.99]}' \
     QUERY weir.v1.QueryService/QueryWindow
-OpenTelemetry SDKs send to http://INGEST (OTLP over gRPC)OTLP_HTTP.
+OpenTelemetry SDKs send to http://INGEST (OTLP over gRPC)OTLP_HTTP.REMOTE_WRITE
 More load: weir load --target INGEST
 )";
-  const std::string over_http =
-      otlp_http.empty() ? "" : StrCat(" or http://", otlp_http.front(), " (HTTP)");
-  absl::StrReplaceAll({{"INGEST", ingest}, {"QUERY", query}, {"OTLP_HTTP", over_http}}, &text);
+  const std::string otlp = http.empty() ? "" : StrCat(" or http://", http.front(), " (HTTP)");
+  const std::string remote_write = http.empty() ? ""
+                                                : StrCat("\nPrometheus remote-writes to http://",
+                                                         http.front(), "/api/v1/write.");
+  absl::StrReplaceAll(
+      {{"INGEST", ingest}, {"QUERY", query}, {"OTLP_HTTP", otlp}, {"REMOTE_WRITE", remote_write}},
+      &text);
   if (ops_port != 0) {
     text += "Metrics of weir itself: http://127.0.0.1:" + std::to_string(ops_port) + "/metrics\n";
   }
@@ -134,7 +139,7 @@ int Run(const std::vector<std::string>& arguments) {
 
   collector::Config collector_config;
   collector_config.listen = config.listen;
-  collector_config.otlp_http_listen = config.otlp_http_listen;
+  collector_config.http_listen = config.http_listen;
   collector_config.ops_listen = "";
   collector_config.insecure = config.insecure;
   collector_config.aliases_enabled = config.aliases_enabled;
@@ -161,7 +166,7 @@ int Run(const std::vector<std::string>& arguments) {
     Log(Level::kInfo, "weir", "serving",
         {{"service", "ops"}, {"address", StrCat("127.0.0.1:", ops->port())}});
   }
-  PrintNextSteps(collector.address(0), collector.otlp_http_addresses(), aggregator.address(0),
+  PrintNextSteps(collector.address(0), collector.http_addresses(), aggregator.address(0),
                  ops == nullptr ? 0 : ops->port());
 
   WaitForShutdownSignal();

@@ -4,6 +4,7 @@ their logs shown when a test fails.
 WEIR_BIN names the folder the executables are in.
 """
 
+import fcntl
 import os
 import pathlib
 import random
@@ -11,6 +12,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 
@@ -35,17 +37,27 @@ def executable(name: str) -> str:
     return str(path)
 
 
+_reserved = []  # the locks of this process's ports, held until it ends
+
+
 def free_port() -> int:
     """A port nobody listens on, below the range the kernel hands out, so that it
-    stays free while the process that uses it is dead."""
+    stays free while the process that uses it is dead. No other test gets it, in this
+    process or in one that runs beside it."""
+    locks = pathlib.Path(tempfile.gettempdir()) / f"weir-e2e-ports-{os.getuid()}"
+    locks.mkdir(exist_ok=True)
     while True:
         port = random.SystemRandom().randint(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
+        lock = (locks / str(port)).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
                 probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
+        except OSError:
+            lock.close()
+            continue
+        _reserved.append(lock)
+        return port
 
 
 def environment() -> dict[str, str]:
@@ -185,8 +197,9 @@ class Deployment:
         return self.collector.addresses["collector"]
 
     @property
-    def otlp_http_address(self) -> str:
-        return self.collector.addresses["otlp_http"]
+    def http_address(self) -> str:
+        """Where OTLP over HTTP and remote write are served."""
+        return self.collector.addresses["http"]
 
     @property
     def query_address(self) -> str:
@@ -253,7 +266,7 @@ class AllInOne(Deployment):
     def __init__(self, folder: pathlib.Path, store_url: str = "", extra: tuple[str, ...] = ()):
         super().__init__(folder, store_url)
         arguments = ["run", "--data_dir", str(folder / "data")]
-        for flag in ("--listen", "--otlp_http_listen", "--query_listen", "--ops_listen"):
+        for flag in ("--listen", "--http_listen", "--query_listen", "--ops_listen"):
             arguments += [flag, f"127.0.0.1:{free_port()}"]
         if store_url:
             arguments += ["--store.url", store_url]
@@ -261,7 +274,7 @@ class AllInOne(Deployment):
             "weir",
             [*arguments, *extra],
             folder / "weir.log",
-            ("collector", "otlp_http", "aggregator", "ops"),
+            ("collector", "http", "aggregator", "ops"),
         )
         self.processes = [process]
         self.collector = self.aggregator = process
@@ -303,7 +316,7 @@ class Separate(Deployment):
                 str(folder / "wal"),
                 "--listen",
                 f"127.0.0.1:{free_port()}",
-                "--otlp_http_listen",
+                "--http_listen",
                 f"127.0.0.1:{free_port()}",
                 "--aggregator.address",
                 aggregator_address,
@@ -312,7 +325,7 @@ class Separate(Deployment):
                 *collector_extra,
             ],
             folder / "collector.log",
-            ("collector", "otlp_http", "ops"),
+            ("collector", "http", "ops"),
         )
         self.processes = [self.aggregator, self.collector]
 

@@ -1,6 +1,6 @@
 """The weir.v1 stubs, generated from proto/ when first imported; never committed.
 
-Only weir's own files are generated. The google.rpc and opentelemetry messages
+Only weir's own files are generated, and remote write's, which nobody packages. The google.rpc and opentelemetry messages
 come from the packages everybody uses, so the tests also prove that our trimmed
 copies of them agree on the wire.
 """
@@ -24,6 +24,7 @@ def _generate() -> pathlib.Path:
     """Returns a folder with the stubs, named by the content they came from, so
     that test processes which start together never see a half-written one."""
     sources = [PROTO_ROOT / "weir" / "v1" / f"{name}.proto" for name in _FILES]
+    sources += [PROTO_ROOT / "prometheus" / f"write_{version}.proto" for version in ("v1", "v2")]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     parent = pathlib.Path(
         os.environ.get("WEIR_E2E_STUBS", os.path.join(tempfile.gettempdir(), "weir-e2e-stubs"))
@@ -58,6 +59,8 @@ ingest = importlib.import_module("weir.v1.ingest_service_pb2")
 ingest_grpc = importlib.import_module("weir.v1.ingest_service_pb2_grpc")
 query = importlib.import_module("weir.v1.query_service_pb2")
 query_grpc = importlib.import_module("weir.v1.query_service_pb2_grpc")
+write_v1 = importlib.import_module("prometheus.write_v1_pb2")
+write_v2 = importlib.import_module("prometheus.write_v2_pb2")
 
 GAUGE = sample.KIND_GAUGE
 COUNTER = sample.KIND_COUNTER

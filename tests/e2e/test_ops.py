@@ -276,7 +276,7 @@ def test_a_yaml_file_configures_as_flags_do(work_dir):
         f"store:\n  url: sqlite:{folder}/store.db\n"
     )
     (folder / "collector.yaml").write_text(
-        f"listen: 127.0.0.1:0\notlp_http_listen: []\nops_listen: 127.0.0.1:0\n"
+        f"listen: 127.0.0.1:0\nhttp_listen: []\nops_listen: 127.0.0.1:0\n"
         f"wal:\n  directory: {folder}/wal\n"
         f"aggregator:\n  address: 127.0.0.1:{aggregator_port}\n"
     )

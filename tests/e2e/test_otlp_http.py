@@ -45,7 +45,7 @@ def sqlite_separate(work_dir, request):
 
 def _post(deployment, body: bytes, content_type: str | None, *, path="/v1/metrics", **headers):
     """Status, headers and body of one request on a connection of its own."""
-    connection = http.client.HTTPConnection(deployment.otlp_http_address, timeout=60)
+    connection = http.client.HTTPConnection(deployment.http_address, timeout=60)
     try:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if content_type is not None:
@@ -101,7 +101,7 @@ def _total(deployment, name: str) -> int:
 def test_the_python_sdks_http_exporter_is_counted(deployment, compression):
     name = f"http.sdk.{compression.value}"
     exporter = OTLPMetricExporter(
-        endpoint=f"http://{deployment.otlp_http_address}/v1/metrics", compression=compression
+        endpoint=f"http://{deployment.http_address}/v1/metrics", compression=compression
     )
     provider = MeterProvider(
         [PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)],
@@ -294,7 +294,7 @@ def test_what_is_cut_off_is_refused(deployment):
 def test_other_paths_and_methods_are_refused(deployment):
     assert _post(deployment, b"", PROTOBUF, path="/v1/traces")[0] == 404
     for method in ("GET", "PUT", "OPTIONS"):
-        connection = http.client.HTTPConnection(deployment.otlp_http_address, timeout=60)
+        connection = http.client.HTTPConnection(deployment.http_address, timeout=60)
         connection.request(method, "/v1/metrics")
         answer = connection.getresponse()
         assert (answer.status, answer.headers["Allow"]) == (405, "POST"), method
@@ -370,7 +370,7 @@ def test_bombs_cost_little_and_disturb_nobody(sqlite_separate):
 
 
 def test_clients_that_are_slow_or_gone_hold_nobody_up(sqlite_separate):
-    host, port = sqlite_separate.otlp_http_address.split(":")
+    host, port = sqlite_separate.http_address.split(":")
     head = b"POST /v1/metrics HTTP/1.1\r\nContent-Type: application/json\r\n"
     lazy = [socket.create_connection((host, int(port))) for _ in range(300)]
     for i, connection in enumerate(lazy):
@@ -385,7 +385,7 @@ def test_clients_that_are_slow_or_gone_hold_nobody_up(sqlite_separate):
 
 
 def test_a_connection_is_kept_and_a_stop_ends_it(sqlite_separate):
-    connection = http.client.HTTPConnection(sqlite_separate.otlp_http_address, timeout=60)
+    connection = http.client.HTTPConnection(sqlite_separate.http_address, timeout=60)
     for _ in range(50):
         connection.request(
             "POST", "/v1/metrics", _sum_request("http.kept", 1), {"Content-Type": PROTOBUF}

@@ -199,7 +199,9 @@ def _export(deployment, *metrics):
     request = metrics_service_pb2.ExportMetricsServiceRequest()
     request.resource_metrics.add().scope_metrics.add().metrics.extend(metrics)
     with session.connect(deployment.ingest_address) as channel:
-        return metrics_service_pb2_grpc.MetricsServiceStub(channel).Export(request, timeout=30)
+        return metrics_service_pb2_grpc.MetricsServiceStub(channel).Export(
+            request, timeout=30, wait_for_ready=True  # the channel gives up an attempt soon
+        )
 
 
 def _sum(name: str, points, temporality=metrics_pb2.AGGREGATION_TEMPORALITY_DELTA, monotonic=True):

@@ -82,7 +82,7 @@ class TwoCollectors(processes.Deployment):
                     [
                         *("--wal.directory", str(folder / f"wal-{number}")),
                         *("--listen", addresses["grpc"]),
-                        *("--otlp_http_listen", addresses["http/protobuf"]),
+                        *("--http_listen", addresses["http/protobuf"]),
                         *("--aggregator.address", aggregator_address),
                         *("--ops_listen", f"127.0.0.1:{processes.free_port()}"),
                     ],

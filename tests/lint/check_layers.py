@@ -64,6 +64,7 @@ EXTERNAL = [
     (r"yaml-cpp/", {"common/config", "common/alias"}),
     (r"spdlog/", {"common/telemetry"}),
     (r"isa-l", {"common/base"}),
+    (r"nlohmann/", {"services/alerting"}),
     (r"(gtest|gmock)/", {"common/testing", "tests"}),
     (r"benchmark/", {"bench"}),
 ]

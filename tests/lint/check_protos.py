@@ -39,7 +39,7 @@ class Buf:
     def findings(self, *arguments):
         """What a rule of buf complains about, as paths from the root."""
         done = self.run(*arguments)
-        lines = [re.sub(r"^((?:weir|google|opentelemetry)/)", r"proto/\1", line)
+        lines = [re.sub(r"^((?:weir|google|opentelemetry|prometheus)/)", r"proto/\1", line)
                  for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         return lines or ([f"buf exited with {done.returncode}"] if done.returncode else [])
 

@@ -1,0 +1,42 @@
+#include "services/collector/replica_election.h"
+
+#include "common/base/bytes.h"
+
+namespace weir::collector {
+
+ReplicaElection::Verdict ReplicaElection::Hear(std::string_view tenant, std::string_view cluster,
+                                               std::string_view replica, absl::Time now) {
+  std::string key;
+  AppendLengthPrefixed(tenant, &key);
+  key.append(cluster);
+  MutexLock lock(&mu_);
+  const auto found = by_key_.find(key);
+  if (found == by_key_.end()) {
+    if (clusters_.size() >= options_.max_cluster_count) {
+      by_key_.erase(clusters_.back().key);
+      clusters_.pop_back();
+    }
+    clusters_.push_front({.key = std::move(key), .elected = std::string(replica), .heard = now});
+    by_key_.emplace(clusters_.front().key, clusters_.begin());
+    return Verdict::kElected;
+  }
+  Cluster& known = *found->second;
+  clusters_.splice(clusters_.begin(), clusters_, found->second);
+  // A clock that was set back must not make the silence longer than it is.
+  if (known.heard > now) known.heard = now;
+  Verdict verdict = Verdict::kElected;
+  if (known.elected != replica) {
+    if (now - known.heard < options_.failover_after) return Verdict::kNotElected;
+    known.elected = std::string(replica);
+    verdict = Verdict::kTakenOver;
+  }
+  known.heard = now;
+  return verdict;
+}
+
+size_t ReplicaElection::cluster_count() const {
+  MutexLock lock(&mu_);
+  return clusters_.size();
+}
+
+}  // namespace weir::collector
