@@ -24,7 +24,7 @@ Series SeriesOf(uint32_t number) {
 
 v1::Batch Parse(const grpc::ByteBuffer& bytes) {
   v1::StreamBatchesRequest request;
-  EXPECT_TRUE(rpc::ParseBuffer(bytes, &request));
+  EXPECT_THAT(rpc::Parse(bytes, &request), test::IsOk());
   return request.batch();
 }
 

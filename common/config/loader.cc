@@ -445,12 +445,11 @@ std::string Loader::PrintConfig() const {
 }
 
 std::string Loader::Help() const {
-  std::string out = StrCat(program_, ": ", summary_, "\n\nUsage: ", program_,
-                           " [--config FILE] [--key=value ...]\n\n",
-                           reads_environment_
-                               ? "A flag beats its variable (WEIR_ and the key in capitals), which "
-                                 "beats the file,\nwhich beats the default.\n\n"
-                               : "A flag beats the file, which beats the default.\n\n");
+  std::string out = StrCat(
+      program_, ": ", summary_, "\n\nUsage: ", program_, " [--config FILE] [--key=value ...]\n\n",
+      reads_environment_ ? "A flag beats its variable (WEIR_ and the key in capitals), which "
+                           "beats the file,\nwhich beats the default.\n\n"
+                         : "A flag beats the file, which beats the default.\n\n");
   const auto add = [&](const std::string& flag, const std::string& text) {
     out.append("  ").append(flag).append("\n      ").append(text).append("\n");
   };

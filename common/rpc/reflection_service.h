@@ -1,7 +1,7 @@
 // Server reflection, versions 1 and 1alpha, so that grpcurl needs no protos.
 //
 // gRPC has one of its own, which cannot be asked with gzip where decompression is
-// switched off (see ParseBuffer). This one answers as that one does, about the
+// switched off (see rpc::Parse). This one answers as that one does, about the
 // services added, the details of our errors, and whatever their files import:
 // those files are copied into a pool of its own, because a question about an
 // unknown name stays in the memory of the pool of all that is linked.

@@ -1,6 +1,6 @@
 // Unary methods that take their request as the client sent it.
 //
-// Our servers leave inflating to whoever reads a message (see ParseBuffer), so a
+// Our servers leave inflating to whoever reads a message (see rpc::Parse), so a
 // method generated for typed messages would be handed gzip's bytes as protobuf's.
 // Services are therefore generated WithRawCallbackMethod_..., and answer with
 //

@@ -12,10 +12,6 @@
 namespace weir::store {
 namespace {
 
-// 0001-01-01 and 10000-01-01: what both databases can write as a date.
-constexpr int64_t kMinSeconds = -62135596800;
-constexpr int64_t kMaxSeconds = 253402300800;
-
 absl::Status Invalid(const std::string& text) { return absl::InvalidArgumentError(text); }
 
 // Text both databases can hold: UTF-8 as Unicode defines it (no surrogates, no
@@ -98,7 +94,72 @@ absl::Status CheckCumulatives(const Transaction& t, absl::FunctionRef<bool(int s
   return absl::OkStatus();
 }
 
+absl::Status CheckIndicatorChanges(const Transaction& t) {
+  absl::flat_hash_set<std::pair<absl::string_view, absl::string_view>> names;
+  for (const auto& change : t.indicator_changes) {
+    const IndicatorRow& row = change.row;
+    if (!Storable(row.tenant) || !Storable(row.name) ||
+        row.tenant.size() + row.name.size() > kMaxIndicatorNameBytes) {
+      return Invalid("the name of an indicator is too long, holds a NUL or is not UTF-8");
+    }
+    if (!names.insert({row.tenant, row.name}).second) {
+      return Invalid(absl::StrCat("two changes of indicator ", row.name));
+    }
+    if (change.old_version < 0 ||
+        (change.deleted ? change.old_version == 0 : row.version <= change.old_version)) {
+      return Invalid(absl::StrCat("indicator ", row.name, " from version ", change.old_version,
+                                  change.deleted ? " to none" : " to ",
+                                  change.deleted ? "" : absl::StrCat(row.version)));
+    }
+  }
+  if (t.indicator_set_version < 0) {
+    return Invalid(absl::StrCat("indicators of version ", t.indicator_set_version));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckIndicatorBins(const Transaction& t, absl::FunctionRef<bool(int slot)> is_named) {
+  using Key = std::pair<std::pair<int, int>, std::pair<int64_t, IndicatorId>>;
+  absl::flat_hash_set<Key> added;
+  added.reserve(t.indicator_bins.size());
+  for (const IndicatorBin& bin : t.indicator_bins) {
+    if (!is_named(bin.slot)) return Invalid(absl::StrCat("indicator bin of slot ", bin.slot));
+    WEIR_RETURN_IF_ERROR(CheckIndicatorTier(bin.tier));
+    if (bin.start_seconds < kMinSeconds || bin.start_seconds >= kMaxSeconds ||
+        AlignDown(bin.start_seconds, kIndicatorTiers[bin.tier].bin_seconds) != bin.start_seconds) {
+      return Invalid(absl::StrCat("an indicator bin of tier ", bin.tier, " that starts at ",
+                                  bin.start_seconds));
+    }
+    if (bin.good < 0 || bin.total < 0) {
+      return Invalid(absl::StrCat("indicator ", bin.indicator_id.ToHex(), " counts ", bin.good,
+                                  " good of ", bin.total));
+    }
+    if (!added.insert({{bin.tier, bin.slot}, {bin.start_seconds, bin.indicator_id}}).second) {
+      return Invalid(absl::StrCat("two bins of indicator ", bin.indicator_id.ToHex(), " at ",
+                                  bin.start_seconds));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::Status CheckIndicatorTier(int tier) {
+  if (tier >= 0 && tier < kIndicatorTierCount) return absl::OkStatus();
+  return Invalid(absl::StrCat("tier ", tier, " of indicators"));
+}
+
+BinRange BinRangeOf(const IndicatorBinFilter& filter) {
+  const int64_t width = kIndicatorTiers[filter.tier].bin_seconds;
+  const int64_t start = std::clamp(filter.start_seconds, kMinSeconds, kMaxSeconds);
+  return {.start_seconds = -AlignDown(-start, width),
+          .end_seconds = std::clamp(filter.end_seconds, kMinSeconds, kMaxSeconds)};
+}
+
+int64_t SaturatingAdd(int64_t stored, int64_t added) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  return stored > kMost - added ? kMost : stored + added;
+}
 
 absl::Status CheckTransaction(const Transaction& t, int slot_count, const TierTable& tiers) {
   std::vector<bool> named(slot_count, false);
@@ -142,7 +203,9 @@ absl::Status CheckTransaction(const Transaction& t, int slot_count, const TierTa
     if (!is_named(row.slot)) return Invalid(absl::StrCat("partial of slot ", row.slot));
     WEIR_RETURN_IF_ERROR(CheckPartial(row, tiers));
   }
-  return CheckCumulatives(t, is_named);
+  WEIR_RETURN_IF_ERROR(CheckCumulatives(t, is_named));
+  WEIR_RETURN_IF_ERROR(CheckIndicatorChanges(t));
+  return CheckIndicatorBins(t, is_named);
 }
 
 absl::StatusOr<std::vector<int>> CheckSlots(std::vector<int> slots, int slot_count) {

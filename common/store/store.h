@@ -1,12 +1,14 @@
 // Where the aggregator keeps what it has committed: slots, watermarks, tiers'
-// floors, series, the partial rows of every bin, and the last point of every
-// cumulative series.
+// floors, series, the partial rows of every bin, the last point of every
+// cumulative series, and indicators with what they have counted.
 //
 // One interface, three implementations: PostgreSQL and SQLite behind it, and a
 // MemoryStore in common/testing that is as careful as they are. One conformance
 // suite runs against all three (tests/conformance).
 //
-// The store knows rows, not meaning: every merge happens in C++.
+// The store knows rows, not meaning: every merge happens in C++. The counts of
+// indicators alone are added in place, because adding integers is all there is
+// to merging them.
 //
 // Thread safety: Commit, Claim and the retention calls come from one thread at
 // a time; OpenSnapshot is thread-safe and runs beside them.
@@ -27,6 +29,7 @@
 #include "common/base/id128.h"
 #include "common/base/mutant.h"
 #include "common/model/aggregate.h"
+#include "common/model/indicator.h"
 #include "common/model/series.h"
 #include "common/model/tier.h"
 
@@ -89,6 +92,36 @@ struct CumulativeKey {
   int64_t start_unix_nano = 0;
 };
 
+// What the aggregator counts beside its windows, under a tenant and a name.
+struct IndicatorRow {
+  std::string tenant;
+  std::string name;        // with the tenant at most kMaxIndicatorNameBytes
+  IndicatorId id;          // what its bins carry; no two indicators have the same
+  int64_t version = 0;     // at least 1; rises with every replacement
+  std::string definition;  // opaque to the store
+  friend bool operator==(const IndicatorRow&, const IndicatorRow&) = default;
+};
+inline constexpr size_t kMaxIndicatorNameBytes = 1024;
+
+// Every indicator, and the version of all of them together: 1 in a new store,
+// and one more after every commit that changes any.
+struct IndicatorSet {
+  int64_t version = 0;
+  std::vector<IndicatorRow> rows;  // ascending by tenant, then name, as bytes
+};
+
+// What an indicator has counted in one bin and slot; in a transaction, what is
+// added to that.
+struct IndicatorBin {
+  int tier = 0;  // of kIndicatorTiers
+  int slot = 0;
+  int64_t start_seconds = 0;  // the bin's inclusive start, aligned to the tier
+  IndicatorId indicator_id;
+  int64_t good = 0;   // at least 0, as is total
+  int64_t total = 0;  // a sum that would pass INT64_MAX stays there, each on its own
+  friend bool operator==(const IndicatorBin&, const IndicatorBin&) = default;
+};
+
 // One transaction. Every part is optional; all of it happens or none.
 struct Transaction {
   struct SlotChange {
@@ -110,6 +143,15 @@ struct Transaction {
     int64_t old_until_seconds = 0;
     int64_t new_until_seconds = 0;
   };
+  // Creates, replaces or deletes the indicator of row.tenant and row.name. Its
+  // bins are found by its id: a replacement with the same id goes on counting
+  // where the old one stopped, one with another id begins at zero. Bins of an
+  // id that no indicator has are DropIndicatorBins' to delete.
+  struct IndicatorChange {
+    IndicatorRow row;         // of a deletion only tenant and name matter
+    int64_t old_version = 0;  // 0: there is none; less than row.version
+    bool deleted = false;
+  };
 
   std::vector<SlotChange> slots;  // ascending by slot; every slot named below is here
   std::vector<WatermarkChange> watermarks;
@@ -123,13 +165,22 @@ struct Transaction {
   std::vector<CumulativeRow> cumulatives;
   // Removed where present; none is in `cumulatives`.
   std::vector<CumulativeKey> dropped_cumulatives;
+  // At most one per tenant and name. They need no slot.
+  std::vector<IndicatorChange> indicator_changes;
+  // The version of the indicators that were counted; 0 when it does not matter.
+  // A flush that was folded under an older set meets a conflict and folds again.
+  int64_t indicator_set_version = 0;
+  // Added to what is stored, keys distinct; fastest ascending by (tier, start,
+  // indicator, slot). Whether the indicator exists does not matter to the store.
+  std::vector<IndicatorBin> indicator_bins;
 };
 
 enum class CommitResult {
   kCommitted,
-  // A compare failed: a newer epoch, another commit number, another watermark
-  // or derived_until. Nothing was written. Also what a re-run of a commit that
-  // had in fact happened gets: read the slots to learn which.
+  // A compare failed: a newer epoch, another commit number, another watermark,
+  // derived_until, version of an indicator or of the set. Nothing was written.
+  // Also what a re-run of a commit that had in fact happened gets: read the
+  // slots (or the indicators, when it was they that changed) to learn which.
   kConflict,
   // A floor is not what `floors` says. Nothing was written; route again.
   kFloorsMoved,
@@ -139,6 +190,7 @@ struct Claimed {
   std::vector<SlotState> slots;  // ascending
   std::vector<Watermark> watermarks;
   std::vector<int64_t> floors;  // per tier, Unix seconds
+  int64_t indicator_set_version = 0;
 };
 
 // Which series a query wants. All conditions hold at once.
@@ -160,6 +212,15 @@ struct PartialFilter {
   std::vector<SeriesId> series;
 };
 
+struct IndicatorBinFilter {
+  int tier = 0;               // of kIndicatorTiers
+  std::optional<int> slot;    // all slots when absent
+  int64_t start_seconds = 0;  // bins with start in [start, end)
+  int64_t end_seconds = 0;
+  // Only these; empty means every indicator.
+  std::vector<IndicatorId> ids;
+};
+
 // One consistent view of everything committed at the time it was opened.
 // Thread safety: thread-compatible; destroyed before its store.
 class Snapshot {
@@ -179,6 +240,14 @@ class Snapshot {
   // error when it returns one. InvalidArgument for a slot the store has not.
   virtual absl::Status ReadCumulatives(
       int slot, absl::FunctionRef<absl::Status(const CumulativeRow& row)> row) = 0;
+  virtual absl::StatusOr<IndicatorSet> Indicators() = 0;
+  // Calls `row` for each bin, ascending by start, then indicator, then slot;
+  // also for bins of indicators that are gone, as long as they are stored. Stops
+  // with `row`'s error when it returns one. InvalidArgument for a tier or slot
+  // there is not.
+  virtual absl::Status ReadIndicatorBins(
+      const IndicatorBinFilter& filter,
+      absl::FunctionRef<absl::Status(const IndicatorBin& bin)> row) = 0;
 };
 
 // Errors of every call: Unavailable (try again later: connection lost, database
@@ -212,6 +281,16 @@ class Store {
   // Deletes up to `max_rows` rows below the tier's floor, or drops whole
   // partitions. Returns true while there may be more.
   virtual absl::StatusOr<bool> DropBelowFloor(int tier, int64_t max_rows) = 0;
+
+  // Deletes up to `max_rows` of the tier's indicator bins that start before
+  // `before_seconds` or whose indicator is gone. Returns true while there may be
+  // more. To find the latter, the calls after a deletion (by anyone) look through
+  // the tier, `max_rows` rows at a time and once per process; bins added for an
+  // indicator that is gone already may wait for the next deletion, or for their
+  // age. Until its bins are gone, an indicator created anew under the same id
+  // has them.
+  virtual absl::StatusOr<bool> DropIndicatorBins(int tier, int64_t before_seconds,
+                                                 int64_t max_rows) = 0;
 };
 
 // What a new store is created with, and an old one is checked against.

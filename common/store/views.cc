@@ -93,7 +93,7 @@ std::vector<std::string> ViewStatements(Dialect dialect, const TierTable& tiers)
   return {"DROP VIEW IF EXISTS metric_aggregates", "DROP VIEW IF EXISTS bins", std::move(bins),
           "CREATE VIEW metric_aggregates AS\n"
           "  SELECT metric_name, window_size, start_time AS timestamp, labels AS tags,\n"
-          "    min AS min_value, max AS max_value, avg AS avg_value, count\n"
+          "    min AS min_value, max AS max_value, avg AS avg_value, count, kind\n"
           "  FROM bins\n"};
 }
 

@@ -4,7 +4,7 @@
 //   bins(window_size, start_time, end_time, tenant, metric_name, kind, labels,
 //        count, sum, avg, min, max)
 //   metric_aggregates(metric_name, window_size, timestamp, tags, min_value,
-//                     max_value, avg_value, count)
+//                     max_value, avg_value, count, kind)
 //
 // Both follow the rule every query does: a tier up to its slot's derived_until,
 // the finer tier after it, and nothing below a floor. They merge partials in

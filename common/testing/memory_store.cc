@@ -1,6 +1,7 @@
 #include "common/testing/memory_store.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,11 @@ using store::Claimed;
 using store::CommitResult;
 using store::CumulativeKey;
 using store::CumulativeRow;
+using store::IndicatorBin;
+using store::IndicatorBinFilter;
+using store::IndicatorRow;
+using store::IndicatorSet;
+using store::IndicatorSweep;
 using store::PartialFilter;
 using store::PartialRow;
 using store::SeriesFilter;
@@ -110,6 +116,33 @@ class MemoryStore::MemorySnapshot : public store::Snapshot {
     return absl::OkStatus();
   }
 
+  absl::StatusOr<IndicatorSet> Indicators() override {
+    IndicatorSet set{.version = state_->indicator_set_version};
+    for (const auto& [key, row] : state_->indicators) set.rows.push_back(row);
+    return set;
+  }
+
+  absl::Status ReadIndicatorBins(
+      const IndicatorBinFilter& filter,
+      absl::FunctionRef<absl::Status(const IndicatorBin& bin)> visit) override {
+    WEIR_RETURN_IF_ERROR(store::CheckIndicatorTier(filter.tier));
+    if (filter.slot.has_value()) {
+      const int slot_count = static_cast<int>(state_->slots.size());
+      WEIR_RETURN_IF_ERROR(store::CheckSlots({*filter.slot}, slot_count).status());
+    }
+    const absl::flat_hash_set<IndicatorId> wanted(filter.ids.begin(), filter.ids.end());
+    const auto& bins = state_->indicator_bins;
+    for (auto found = bins.lower_bound({filter.tier, filter.start_seconds, IndicatorId(), 0});
+         found != bins.end(); ++found) {
+      const IndicatorBin& bin = found->second;
+      if (bin.tier != filter.tier || bin.start_seconds >= filter.end_seconds) break;
+      if (filter.slot.has_value() && bin.slot != *filter.slot) continue;
+      if (!wanted.empty() && !wanted.contains(bin.indicator_id)) continue;
+      WEIR_RETURN_IF_ERROR(visit(bin));
+    }
+    return absl::OkStatus();
+  }
+
  private:
   MemoryStore& store_;
   std::shared_ptr<const State> state_;
@@ -165,6 +198,7 @@ Claimed MemoryStore::ReadClaimed(const std::vector<int>& slots) {
     }
   }
   claimed.floors = state_->floors;
+  claimed.indicator_set_version = state_->indicator_set_version;
   return claimed;
 }
 
@@ -224,6 +258,18 @@ bool MemoryStore::WatermarksAgree(const Transaction& t) {
   return true;
 }
 
+bool MemoryStore::IndicatorsAgree(const Transaction& t) {
+  if (t.indicator_set_version != 0 && t.indicator_set_version != state_->indicator_set_version) {
+    return false;
+  }
+  for (const auto& change : t.indicator_changes) {
+    const auto found = state_->indicators.find({change.row.tenant, change.row.name});
+    const int64_t version = found == state_->indicators.end() ? 0 : found->second.version;
+    if (version != change.old_version) return false;
+  }
+  return true;
+}
+
 CommitResult MemoryStore::Compare(const Transaction& t) {
   const Mutant mutant = options_.mutant;
   const bool compares = mutant != Mutant::kNoCompareAndSet;
@@ -245,6 +291,7 @@ CommitResult MemoryStore::Compare(const Transaction& t) {
     const int64_t until = state_->slots[change.slot].derived_until[change.tier];
     if (derives_compared && until != change.old_until_seconds) return CommitResult::kConflict;
   }
+  if (!IndicatorsAgree(t)) return CommitResult::kConflict;
   if (mutant != Mutant::kFloorUnchecked && !t.floors.empty() && t.floors != state_->floors) {
     return CommitResult::kFloorsMoved;
   }
@@ -263,7 +310,33 @@ void MemoryStore::WriteWatermarks(const Transaction& t) {
   }
 }
 
-absl::Status MemoryStore::WritePartials(const Transaction& t, State* state) {
+absl::Status MemoryStore::WriteIndicators(const Transaction& t, State* state) {
+  if (t.indicator_changes.empty()) return absl::OkStatus();
+  auto rows = state->indicators;  // those stay when a change is refused
+  bool orphans = false;
+  for (const auto& change : t.indicator_changes) {
+    if (change.deleted) orphans = rows.erase({change.row.tenant, change.row.name}) > 0 || orphans;
+  }
+  for (const auto& change : t.indicator_changes) {
+    if (change.deleted) continue;
+    const IndicatorRow& row = change.row;
+    const std::pair<std::string, std::string> key(row.tenant, row.name);
+    for (const auto& [other, stored] : rows) {
+      if (stored.id == row.id && other != key) {
+        return absl::InvalidArgumentError(absl::StrCat(row.name, " has the id of ", stored.name));
+      }
+    }
+    const auto [found, inserted] = rows.try_emplace(key, row);
+    if (!inserted) orphans = orphans || found->second.id != row.id;
+    found->second = row;
+  }
+  state->indicators = std::move(rows);
+  ++state->indicator_set_version;
+  if (orphans) state->indicator_deleted_version = state->indicator_set_version;
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::CheckPartials(const Transaction& t) {
   // The key of a row, without the commit number, which is new for its slot.
   absl::flat_hash_set<std::pair<std::pair<int, int>, std::pair<int64_t, SeriesId>>> keys;
   for (const PartialRow& row : t.partials) {
@@ -272,6 +345,10 @@ absl::Status MemoryStore::WritePartials(const Transaction& t, State* state) {
           absl::StrCat("two partials of series ", row.series_id.ToHex(), " in one bin"));
     }
   }
+  return absl::OkStatus();
+}
+
+void MemoryStore::WritePartials(const Transaction& t, State* state) {
   for (const PartialRow& row : t.partials) {
     state->partials[row.tier][row.start_seconds].push_back(
         {.tier = row.tier,
@@ -282,7 +359,6 @@ absl::Status MemoryStore::WritePartials(const Transaction& t, State* state) {
          .aggregate = row.aggregate,
          .sketch = std::string(row.sketch)});
   }
-  return absl::OkStatus();
 }
 
 absl::StatusOr<CommitResult> MemoryStore::Apply(const Transaction& t, bool apart) {
@@ -290,8 +366,10 @@ absl::StatusOr<CommitResult> MemoryStore::Apply(const Transaction& t, bool apart
   if (compared != CommitResult::kCommitted) return compared;
   if (apart) WriteWatermarks(t);
   State& state = Mutable();
-  // The only part that can fail comes first and changes nothing when it does.
-  WEIR_RETURN_IF_ERROR(WritePartials(t, &state));
+  // What can fail comes first and changes nothing when it does.
+  WEIR_RETURN_IF_ERROR(CheckPartials(t));
+  WEIR_RETURN_IF_ERROR(WriteIndicators(t, &state));
+  WritePartials(t, &state);
   for (const auto& change : t.slots) ++state.slots[change.slot].commit_number;
   for (const auto& change : t.derives) {
     state.slots[change.slot].derived_until[change.tier] = change.new_until_seconds;
@@ -303,6 +381,13 @@ absl::StatusOr<CommitResult> MemoryStore::Apply(const Transaction& t, bool apart
   }
   for (const CumulativeKey& key : t.dropped_cumulatives) {
     state.cumulatives[key.slot].erase({key.series_id, key.start_unix_nano});
+  }
+  for (const IndicatorBin& bin : t.indicator_bins) {
+    const auto [found, inserted] = state.indicator_bins.try_emplace(
+        {bin.tier, bin.start_seconds, bin.indicator_id, bin.slot}, bin);
+    if (inserted) continue;
+    found->second.good = store::SaturatingAdd(found->second.good, bin.good);
+    found->second.total = store::SaturatingAdd(found->second.total, bin.total);
   }
   if (!apart) WriteWatermarks(t);
   return CommitResult::kCommitted;
@@ -361,6 +446,37 @@ absl::StatusOr<bool> MemoryStore::DropBelowFloor(int tier, int64_t max_rows) {
     if (max_rows == 0) break;
   }
   return !bins.empty() && bins.begin()->first < state.floors[tier];
+}
+
+absl::StatusOr<bool> MemoryStore::DropIndicatorBins(int tier, int64_t before_seconds,
+                                                    int64_t max_rows) {
+  WEIR_RETURN_IF_ERROR(store::CheckIndicatorTier(tier));
+  if (max_rows < 1) return absl::InvalidArgumentError(absl::StrCat(max_rows, " rows"));
+  MutexLock lock(&mu_);
+  if (unavailable_) return Down();
+  State& state = Mutable();
+  auto& bins = state.indicator_bins;
+  auto next = bins.lower_bound({tier, std::numeric_limits<int64_t>::min(), IndicatorId(), 0});
+  const auto of_tier = [&] { return next != bins.end() && std::get<0>(next->first) == tier; };
+  while (of_tier() && next->second.start_seconds < before_seconds) {
+    if (max_rows-- == 0) return true;
+    next = bins.erase(next);
+  }
+  IndicatorSweep& sweep = sweeps_[tier];
+  sweep.Begin(state.indicator_deleted_version);
+  if (!sweep.pending) return false;
+  absl::flat_hash_set<IndicatorId> ids;
+  for (const auto& [key, row] : state.indicators) ids.insert(row.id);
+  const IndicatorSweep::Position after = sweep.after;
+  next = bins.upper_bound({tier, after.start_seconds, after.indicator_id, after.slot});
+  while (of_tier()) {
+    if (max_rows-- == 0) return true;
+    const IndicatorBin& bin = next->second;
+    sweep.after = {bin.start_seconds, bin.indicator_id, bin.slot};
+    next = ids.contains(bin.indicator_id) ? std::next(next) : bins.erase(next);
+  }
+  sweep.pending = false;
+  return false;
 }
 
 void MemoryStore::set_fault_policy(FaultPolicy policy) {

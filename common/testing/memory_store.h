@@ -16,12 +16,14 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/base/mutex.h"
 #include "common/store/store.h"
+#include "common/store/transaction.h"
 
 namespace weir::test {
 
@@ -55,6 +57,8 @@ class MemoryStore : public store::Store {
     int64_t time_unix_nano = 0;
     std::string point;
   };
+  // Tier, start, indicator, slot: the order bins are read in.
+  using IndicatorBinKey = std::tuple<int, int64_t, IndicatorId, int>;
   // Everything the store holds at one time.
   struct State {
     std::vector<store::SlotState> slots;
@@ -65,6 +69,10 @@ class MemoryStore : public store::Store {
     std::vector<std::map<int64_t, std::vector<StoredPartial>>> partials;  // per tier, by start
     // Per slot, by (id, start).
     std::vector<std::map<std::pair<SeriesId, int64_t>, StoredCumulative>> cumulatives;
+    std::map<std::pair<std::string, std::string>, store::IndicatorRow> indicators;
+    int64_t indicator_set_version = 1;
+    int64_t indicator_deleted_version = 0;  // the last one that left bins to nobody
+    std::map<IndicatorBinKey, store::IndicatorBin> indicator_bins;
   };
 
   // Errors: InvalidArgument for a slot count outside [1, 1024].
@@ -78,6 +86,8 @@ class MemoryStore : public store::Store {
   absl::StatusOr<std::unique_ptr<store::Snapshot>> OpenSnapshot() override;
   absl::StatusOr<int64_t> RaiseFloor(int tier, int64_t floor_seconds) override;
   absl::StatusOr<bool> DropBelowFloor(int tier, int64_t max_rows) override;
+  absl::StatusOr<bool> DropIndicatorBins(int tier, int64_t before_seconds,
+                                         int64_t max_rows) override;
 
   // Asked once per commit; without one nothing fails.
   void set_fault_policy(FaultPolicy policy);
@@ -107,8 +117,10 @@ class MemoryStore : public store::Store {
   store::CommitResult Compare(const store::Transaction& t) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool WatermarksAgree(const store::Transaction& t) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WriteWatermarks(const store::Transaction& t) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status WritePartials(const store::Transaction& t, State* state)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  static absl::Status CheckPartials(const store::Transaction& t);
+  static void WritePartials(const store::Transaction& t, State* state);
+  bool IndicatorsAgree(const store::Transaction& t) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  static absl::Status WriteIndicators(const store::Transaction& t, State* state);
   store::Claimed ReadClaimed(const std::vector<int>& slots) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Release(std::shared_ptr<const State> state);
 
@@ -118,6 +130,7 @@ class MemoryStore : public store::Store {
   // Everything below is guarded by mu_.
   Mutex mu_;
   std::shared_ptr<State> state_ ABSL_GUARDED_BY(mu_);
+  std::vector<store::IndicatorSweep> sweeps_ ABSL_GUARDED_BY(mu_){kIndicatorTierCount};
   FaultPolicy policy_ ABSL_GUARDED_BY(mu_);
   bool unavailable_ ABSL_GUARDED_BY(mu_) = false;
   std::vector<std::unique_ptr<Ghost>> ghosts_ ABSL_GUARDED_BY(mu_);

@@ -307,7 +307,7 @@ std::string ChecksumOf(v1::QueryWindowRequest request) {
 std::string PageTokenOf(const v1::QueryWindowRequest& request, const SeriesAnswer& last) {
   std::string bytes;
   AppendSeries({.kind = last.kind, .labels = last.labels}, &bytes);
-  return StrCat(ChecksumOf(request), absl::BytesToHexString(bytes));
+  return StrCat(ChecksumOf(request), absl::WebSafeBase64Escape(bytes));
 }
 
 absl::Status SetPage(const v1::QueryWindowRequest& request, WindowQuery* query) {
@@ -317,8 +317,11 @@ absl::Status SetPage(const v1::QueryWindowRequest& request, WindowQuery* query) 
   const std::string& token = request.page_token();
   if (token.empty()) return absl::OkStatus();
   if (token.size() > kChecksumDigits && token.substr(0, kChecksumDigits) == ChecksumOf(request)) {
-    absl::StatusOr<Series> last =
-        ParseSeries(absl::HexStringToBytes(token.substr(kChecksumDigits)));
+    std::string bytes;
+    absl::StatusOr<Series> last = absl::InvalidArgumentError("not base64");
+    if (absl::WebSafeBase64Unescape(token.substr(kChecksumDigits), &bytes)) {
+      last = ParseSeries(bytes);
+    }
     if (last.ok()) {
       query->after = std::move(last->labels);
       return absl::OkStatus();

@@ -63,6 +63,10 @@ class GatedStore final : public store::Store {
   absl::StatusOr<bool> DropBelowFloor(int tier, int64_t max_rows) override {
     return store_.DropBelowFloor(tier, max_rows);
   }
+  absl::StatusOr<bool> DropIndicatorBins(int tier, int64_t before_seconds,
+                                         int64_t max_rows) override {
+    return store_.DropIndicatorBins(tier, before_seconds, max_rows);
+  }
 
   void AwaitWaiting(int count) {
     MutexLock lock(&mu_);

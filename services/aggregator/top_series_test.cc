@@ -50,6 +50,12 @@ class SeriesSnapshot final : public store::Snapshot {
       int, absl::FunctionRef<absl::Status(const store::CumulativeRow&)>) override {
     return absl::OkStatus();
   }
+  absl::StatusOr<store::IndicatorSet> Indicators() override { return store::IndicatorSet(); }
+  absl::Status ReadIndicatorBins(
+      const store::IndicatorBinFilter&,
+      absl::FunctionRef<absl::Status(const store::IndicatorBin&)>) override {
+    return absl::OkStatus();
+  }
 
  private:
   std::map<SeriesId, store::SeriesRow> rows_;

@@ -41,32 +41,36 @@ OtlpIntake::OtlpIntake(const Intake& intake)
           "Points in which a client sums up attribute sets past its own limit.")) {}
 
 void OtlpIntake::Take(std::string_view bytes, PendingAnswer& answer) {
-  const int64_t parsed_bytes = rpc::ParsedSize(
-      *Request::descriptor(), bytes, /*enough=*/intake_.intake().parse_budget.bytes() + 1);
+  const int64_t parsed_bytes =
+      rpc::ParsedSize(*OtlpReader::Request::descriptor(), bytes,
+                      /*enough=*/intake_.intake().parse_budget.bytes() + 1);
   TakeParsed(
-      bytes, parsed_bytes, [&](Request* request) { return rpc::ParsePlain(bytes, request); },
-      answer);
+      bytes, parsed_bytes,
+      [&](OtlpReader::Request* request) { return rpc::ParsePlain(bytes, request); }, answer);
 }
 
 void OtlpIntake::TakeJson(std::string_view json, PendingAnswer& answer) {
   TakeParsed(
       json, kBytesPerJsonByte * static_cast<int64_t>(json.size()),
-      [&](Request* request) {
+      [&](OtlpReader::Request* request) {
         google::protobuf::util::JsonParseOptions options;
         options.ignore_unknown_fields = true;
+        otlp::ExportMetricsServiceRequest message;
         const auto status = google::protobuf::util::JsonStringToMessage(
-            google::protobuf::StringPiece(json.data(), json.size()), request, options);
-        return status.ok() ? absl::OkStatus()
-                           : rpc::Error(absl::StatusCode::kInvalidArgument, v1::UNDECODABLE,
-                                        StrCat("the body is not an ExportMetricsServiceRequest in "
-                                               "OTLP's JSON: ",
-                                               std::string(status.message().substr(0, 256))));
+            google::protobuf::StringPiece(json.data(), json.size()), &message, options);
+        if (!status.ok()) {
+          return rpc::Error(
+              absl::StatusCode::kInvalidArgument, v1::UNDECODABLE,
+              StrCat("the body is not an ExportMetricsServiceRequest in OTLP's JSON: ",
+                     std::string(status.message().substr(0, 256))));
+        }
+        return rpc::ParsePlain(message.SerializeAsString(), request);
       },
       answer);
 }
 
 void OtlpIntake::TakeParsed(std::string_view bytes, int64_t parsed_bytes,
-                            absl::FunctionRef<absl::Status(Request*)> parse,
+                            absl::FunctionRef<absl::Status(OtlpReader::Request*)> parse,
                             PendingAnswer& answer) {
   ContentIntake::Content content = {.kind = "otlp.metrics", .bytes = bytes};
   std::vector<DeltaOverlaps::Increase> increases;
@@ -75,11 +79,11 @@ void OtlpIntake::TakeParsed(std::string_view bytes, int64_t parsed_bytes,
     const auto share = intake_.Admit(parsed_bytes);
     if (!share.ok()) return answer.Fail(share.status());
     google::protobuf::Arena arena;
-    auto* request = google::protobuf::Arena::CreateMessage<Request>(&arena);
+    auto* request = google::protobuf::Arena::CreateMessage<OtlpReader::Request>(&arena);
     if (const absl::Status parsed = parse(request); !parsed.ok()) return answer.Fail(parsed);
     const Intake& intake = intake_.intake();
-    OtlpReader reader(intake.limits, intake.series, intake.clock.Now());
-    reader.Read(*request);
+    OtlpReader reader(intake.limits, intake.series, cache_, intake.clock.Now());
+    if (const absl::Status read = reader.Read(*request); !read.ok()) return answer.Fail(read);
     content.batches = reader.TakeBatches();
     content.rejections = reader.rejections();
     increases = reader.increases();

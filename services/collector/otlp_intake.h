@@ -17,6 +17,7 @@
 #include "services/collector/content_intake.h"
 #include "services/collector/delta_overlaps.h"
 #include "services/collector/intake.h"
+#include "services/collector/otlp_reader.h"
 #include "services/collector/pending_answer.h"
 
 namespace weir::collector {
@@ -32,14 +33,16 @@ class OtlpIntake {
   void TakeJson(std::string_view json, PendingAnswer& answer);
 
  private:
-  using Request = otlp::ExportMetricsServiceRequest;
+  // `bytes` are what the client sent, by which a repeat is known.
   void TakeParsed(std::string_view bytes, int64_t parsed_bytes,
-                  absl::FunctionRef<absl::Status(Request*)> parse, PendingAnswer& answer);
+                  absl::FunctionRef<absl::Status(OtlpReader::Request*)> parse,
+                  PendingAnswer& answer);
 
   ContentIntake intake_;
   telemetry::Counter& overlapping_;
   telemetry::Counter& client_overflow_;
   DeltaOverlaps overlaps_;
+  SeriesCache cache_;
 };
 
 }  // namespace weir::collector

@@ -5,7 +5,9 @@
 #include <limits>
 
 #include "absl/strings/escaping.h"
+#include "common/base/bytes.h"
 #include "common/base/strings.h"
+#include "common/rpc/error.h"
 #include "services/collector/convert.h"
 
 namespace weir::collector {
@@ -21,6 +23,9 @@ constexpr std::string_view kScrapingScope = "prometheusreceiver";
 constexpr std::string_view kClientOverflow = "otel.metric.overflow";
 // No more labels are looked at; far beyond what is admitted.
 constexpr int kMaxLabelsRead = 1024;
+// No more bytes of a point's attributes are parsed: small things take many times their
+// length.
+constexpr size_t kMaxAttributeBytes = 2 << 20;
 
 void AppendJson(const common::AnyValue& value, std::string* out);
 
@@ -137,48 +142,65 @@ std::string QuantileText(double quantile) {
 
 }  // namespace
 
-OtlpReader::OtlpReader(const Limits& limits, SeriesTable& series, absl::Time now)
-    : limits_(limits), series_table_(series), batches_(limits, now), builder_(batches_.builder()) {}
+OtlpReader::OtlpReader(const Limits& limits, SeriesTable& series, SeriesCache& cache,
+                       absl::Time now)
+    : limits_(limits),
+      series_table_(series),
+      cache_(cache),
+      batches_(limits, now),
+      builder_(batches_.builder()) {}
 
-void OtlpReader::Read(const otlp::ExportMetricsServiceRequest& request) {
+absl::Status OtlpReader::Read(const Request& request) {
   for (const ResourceMetrics& resource : request.resource_metrics()) {
     for (const ScopeMetrics& scope : resource.scope_metrics()) {
-      scope_labels_.clear();
-      scope_error_.reset();
-      certain_start_ = scope.scope().name().find(kScrapingScope) == std::string::npos;
-      const auto& scope_attributes = scope.scope().attributes();
-      const auto& resource_attributes = resource.resource().attributes();
-      if (scope_attributes.size() + resource_attributes.size() > kMaxLabelsRead) {
-        scope_error_ = {
-            Reject::kTooManyLabels,
-            StrCat("scope and resource have ", scope_attributes.size() + resource_attributes.size(),
-                   " attributes; at most ", limits_.max_labels, " are allowed")};
-      } else {
-        AddLabels(scope_attributes, &scope_labels_);
-        for (const auto& [name, value] : {std::pair("otel.scope.name", &scope.scope().name()),
-                                          {"otel.scope.version", &scope.scope().version()}}) {
-          const bool taken = scope_attributes.end() !=
-                             std::find_if(scope_attributes.begin(), scope_attributes.end(),
-                                          [&, key = name](const common::KeyValue& attribute) {
-                                            return attribute.key() == key;
-                                          });
-          if (!value->empty() && !taken) scope_labels_.push_back({name, *value});
-        }
-        AddLabels(resource_attributes, &scope_labels_);
-        // Found out once, not for each point again.
-        int64_t bytes = 0;
-        for (const Label& label : scope_labels_) {
-          bytes += static_cast<int64_t>(label.name.size() + label.value.size());
-        }
-        if (bytes > limits_.max_series_bytes) {
-          scope_error_ = {Reject::kTooManyLabels,
-                          StrCat("the attributes of scope and resource take ", bytes,
-                                 " bytes; at most ", limits_.max_series_bytes, " are allowed")};
-        }
+      TakeScope(resource, scope);
+      for (const Metric& metric : scope.metrics()) {
+        ReadMetric(metric);
+        if (!status_.ok()) return status_;
       }
-      if (scope_error_.has_value()) scope_labels_.clear();
-      for (const Metric& metric : scope.metrics()) ReadMetric(metric);
     }
+  }
+  return absl::OkStatus();
+}
+
+void OtlpReader::TakeScope(const ResourceMetrics& resource, const ScopeMetrics& scope) {
+  scope_labels_.clear();
+  scope_error_.reset();
+  certain_start_ = scope.scope().name().find(kScrapingScope) == std::string::npos;
+  const auto& scope_attributes = scope.scope().attributes();
+  const auto& resource_attributes = resource.resource().attributes();
+  if (scope_attributes.size() + resource_attributes.size() > kMaxLabelsRead) {
+    scope_error_ = {
+        Reject::kTooManyLabels,
+        StrCat("scope and resource have ", scope_attributes.size() + resource_attributes.size(),
+               " attributes; at most ", limits_.max_labels, " are allowed")};
+    return;
+  }
+  AddLabels(scope_attributes, &scope_labels_);
+  for (const auto& [name, value] : {std::pair("otel.scope.name", &scope.scope().name()),
+                                    {"otel.scope.version", &scope.scope().version()}}) {
+    const bool taken = std::any_of(
+        scope_attributes.begin(), scope_attributes.end(),
+        [&, key = name](const common::KeyValue& attribute) { return attribute.key() == key; });
+    if (!value->empty() && !taken) scope_labels_.push_back({name, *value});
+  }
+  AddLabels(resource_attributes, &scope_labels_);
+  // Found out once, not for each point again.
+  scope_key_.clear();
+  AppendLengthPrefixed(kDefaultTenant, &scope_key_);
+  for (const Label& label : scope_labels_) {
+    AppendLengthPrefixed(label.name, &scope_key_);
+    AppendLengthPrefixed(label.value, &scope_key_);
+  }
+  int64_t bytes = 0;
+  for (const Label& label : scope_labels_) {
+    bytes += static_cast<int64_t>(label.name.size() + label.value.size());
+  }
+  if (bytes > limits_.max_series_bytes) {
+    scope_error_ = {Reject::kTooManyLabels,
+                    StrCat("the attributes of scope and resource take ", bytes, " bytes; at most ",
+                           limits_.max_series_bytes, " are allowed")};
+    scope_labels_.clear();
   }
 }
 
@@ -203,6 +225,7 @@ bool OtlpReader::TemporalityOf(const Metric& metric, const Data& data, Temporali
 }
 
 void OtlpReader::ReadMetric(const Metric& metric) {
+  metric_number_ = 0;
   Temporality temporality = Temporality::kNone;
   switch (metric.data_case()) {
     case Metric::kGauge:
@@ -242,19 +265,31 @@ void OtlpReader::ReadMetric(const Metric& metric) {
   }
 }
 
-template <typename Attributes>
-void OtlpReader::TakeLabels(const Attributes& attributes) {
+void OtlpReader::TakeLabels(const RawAttributes& attributes) {
   labels_error_ = scope_error_;
   labels_.clear();
+  client_overflow_ = false;
   if (labels_error_.has_value()) return;
-  if (attributes.size() > kMaxLabelsRead) {
-    labels_error_ = {Reject::kTooManyLabels,
-                     StrCat("a point has ", attributes.size(), " attributes; at most ",
-                            limits_.max_labels, " labels are allowed")};
+  size_t bytes = 0;
+  for (const std::string& attribute : attributes) bytes += attribute.size();
+  if (attributes.size() > kMaxLabelsRead || bytes > kMaxAttributeBytes) {
+    labels_error_ = {
+        Reject::kTooManyLabels,
+        StrCat("a point has ", attributes.size(), " attributes of ", bytes, " bytes; at most ",
+               limits_.max_labels, " labels of ", limits_.max_series_bytes, " bytes are allowed")};
     return;
   }
-  AddLabels(attributes, &labels_);
-  for (const Label& label : labels_) client_overflow_count_ += label.name == kClientOverflow;
+  common::KeyValue attribute;
+  for (const std::string& raw : attributes) {
+    if (!attribute.ParseFromString(raw)) {
+      status_ = rpc::Error(absl::StatusCode::kInvalidArgument, v1::UNDECODABLE,
+                           "a point has an attribute that is not a valid "
+                           "opentelemetry.proto.common.v1.KeyValue");
+      return;
+    }
+    client_overflow_ |= attribute.key() == kClientOverflow;
+    labels_.push_back({attribute.key(), LabelValue(attribute.value())});
+  }
   const auto own = static_cast<std::ptrdiff_t>(labels_.size());
   for (const Label& label : scope_labels_) {
     const bool taken = std::any_of(labels_.begin(), labels_.begin() + own,
@@ -263,8 +298,36 @@ void OtlpReader::TakeLabels(const Attributes& attributes) {
   }
 }
 
-std::optional<SeriesHandle> OtlpReader::TakeSeries(std::string_view name, Kind kind,
-                                                   const Label* more) {
+std::optional<SeriesHandle> OtlpReader::TakeSeries(const Metric& metric, Kind kind,
+                                                   const RawAttributes& attributes) {
+  // All points of a metric are of one kind.
+  if (metric_number_ == 0) {
+    metric_key_ = scope_key_;
+    AppendFixed(static_cast<uint8_t>(kind), &metric_key_);
+    metric_key_ += metric.name();
+    metric_number_ = cache_.NumberOf(metric_key_);
+  }
+  key_.clear();
+  AppendFixed(metric_number_, &key_);
+  for (const std::string& attribute : attributes) AppendLengthPrefixed(attribute, &key_);
+  const bool cached = !scope_error_.has_value();
+  if (cached) {
+    if (const auto found = cache_.Find(key_); found.has_value()) {
+      client_overflow_count_ += found->client_overflow ? 1 : 0;
+      return found->series;
+    }
+  }
+  TakeLabels(attributes);
+  const auto series = InternSeries(metric.name(), kind);
+  if (!series.has_value()) return std::nullopt;
+  if (cached) cache_.Insert(key_, {.series = *series, .client_overflow = client_overflow_});
+  client_overflow_count_ += client_overflow_ ? 1 : 0;
+  return series;
+}
+
+std::optional<SeriesHandle> OtlpReader::InternSeries(std::string_view name, Kind kind,
+                                                     const Label* more) {
+  if (!status_.ok()) return std::nullopt;
   if (labels_error_.has_value()) {
     builder_.Reject(labels_error_->reason, labels_error_->message);
     return std::nullopt;
@@ -284,17 +347,17 @@ std::optional<SeriesHandle> OtlpReader::TakeSeries(std::string_view name, Kind k
 void OtlpReader::ReadNumber(const Metric& metric, Kind kind, Temporality temporality,
                             const NumberDataPoint& point) {
   if ((point.flags() & kNoRecordedValue) != 0) return;
-  TakeLabels(point.attributes());
   if (point.value_case() == NumberDataPoint::VALUE_NOT_SET) {
     builder_.Reject(Reject::kValueMissing, StrCat("a point of '", metric.name(), "' has no value"));
     return batches_.CountSample(0);
   }
   const bool integer = point.value_case() == NumberDataPoint::kAsInt;
+  const auto series = TakeSeries(metric, kind, point.attributes());
   if (temporality == Temporality::kCumulative) {
-    return AddTotal(metric.name(), kind, point.start_time_unix_nano(), point.time_unix_nano(),
+    return AddTotal(series, point.start_time_unix_nano(), point.time_unix_nano(),
                     integer ? PointValue(point.as_int()) : PointValue(point.as_double()));
   }
-  if (const auto series = TakeSeries(metric.name(), kind); series.has_value()) {
+  if (series.has_value()) {
     const int64_t time = ToUnixNanos(point.time_unix_nano());
     const bool added = integer ? builder_.AddInteger(*series, time, point.as_int())
                                : builder_.AddFloat(*series, time, point.as_double());
@@ -312,9 +375,9 @@ void OtlpReader::NoteIncrease(const SeriesHandle& series, uint64_t start, uint64
                         .end_unix_nano = ToUnixNanos(end)});
 }
 
-void OtlpReader::AddTotal(std::string_view name, Kind kind, uint64_t start, uint64_t time,
+void OtlpReader::AddTotal(const std::optional<SeriesHandle>& series, uint64_t start, uint64_t time,
                           PointValue value) {
-  if (const auto series = TakeSeries(name, kind); series.has_value()) {
+  if (series.has_value()) {
     builder_.AddPoint(*series, ToUnixNanos(time),
                       {.cumulative = true,
                        .start_unix_nano = ToUnixNanos(start),
@@ -327,7 +390,6 @@ void OtlpReader::AddTotal(std::string_view name, Kind kind, uint64_t start, uint
 void OtlpReader::ReadHistogram(const Metric& metric, Temporality temporality,
                                const HistogramDataPoint& point) {
   if ((point.flags() & kNoRecordedValue) != 0) return;
-  TakeLabels(point.attributes());
   ExplicitBuckets buckets;
   buckets.bounds.assign(point.explicit_bounds().begin(), point.explicit_bounds().end());
   buckets.counts = ToCounts(point.bucket_counts());
@@ -337,7 +399,6 @@ void OtlpReader::ReadHistogram(const Metric& metric, Temporality temporality,
 void OtlpReader::ReadHistogram(const Metric& metric, Temporality temporality,
                                const ExponentialHistogramDataPoint& point) {
   if ((point.flags() & kNoRecordedValue) != 0) return;
-  TakeLabels(point.attributes());
   AddHistogram(
       metric, temporality, point,
       ExponentialBuckets{.scale = point.scale(),
@@ -358,7 +419,8 @@ void OtlpReader::AddHistogram(const Metric& metric, Temporality temporality, con
   // The extremes of an empty histogram mean nothing.
   if (point.has_min() && point.count() > 0) histogram.min = point.min();
   if (point.has_max() && point.count() > 0) histogram.max = point.max();
-  if (auto series = TakeSeries(metric.name(), Kind::kDistribution); series.has_value()) {
+  if (auto series = TakeSeries(metric, Kind::kDistribution, point.attributes());
+      series.has_value()) {
     const bool cumulative = temporality == Temporality::kCumulative;
     const Point taken = {
         .cumulative = cumulative,
@@ -366,6 +428,9 @@ void OtlpReader::AddHistogram(const Metric& metric, Temporality temporality, con
         .certain_start = cumulative && certain_start_,
         .value = std::move(histogram)};
     if (!builder_.ScalesExactly(*series, taken)) {
+      // It may have been known without its labels.
+      TakeLabels(point.attributes());
+      if (!InternSeries(metric.name(), Kind::kDistribution).has_value()) return;
       series = series_table_.InternUnaliased(series_);
     }
     const bool added = builder_.AddPoint(*series, ToUnixNanos(point.time_unix_nano()), taken);
@@ -379,13 +444,14 @@ void OtlpReader::AddHistogram(const Metric& metric, Temporality temporality, con
 void OtlpReader::ReadSummary(const Metric& metric, const SummaryDataPoint& point) {
   if ((point.flags() & kNoRecordedValue) != 0) return;
   TakeLabels(point.attributes());
-  AddTotal(metric.name() + "_count", Kind::kCounter, point.start_time_unix_nano(),
+  client_overflow_count_ += client_overflow_ ? 1 : 0;
+  AddTotal(InternSeries(metric.name() + "_count", Kind::kCounter), point.start_time_unix_nano(),
            point.time_unix_nano(), static_cast<int64_t>(point.count()));
-  AddTotal(metric.name() + "_sum", Kind::kCounter, point.start_time_unix_nano(),
+  AddTotal(InternSeries(metric.name() + "_sum", Kind::kCounter), point.start_time_unix_nano(),
            point.time_unix_nano(), point.sum());
   for (const auto& quantile : point.quantile_values()) {
     const Label label = {"quantile", QuantileText(quantile.quantile())};
-    if (const auto series = TakeSeries(metric.name(), Kind::kGauge, &label); series.has_value()) {
+    if (const auto series = InternSeries(metric.name(), Kind::kGauge, &label); series.has_value()) {
       builder_.AddFloat(*series, ToUnixNanos(point.time_unix_nano()), quantile.value());
     }
     batches_.CountSample(0);

@@ -7,10 +7,14 @@
 #include <limits>
 #include <map>
 
+#include "common/testing/status_matchers.h"
+#include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb.h"
+
 namespace weir::collector {
 namespace {
 
 namespace metrics = opentelemetry::proto::metrics::v1;
+namespace otlp = opentelemetry::proto::collector::metrics::v1;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -62,8 +66,10 @@ class OtlpReaderTest : public ::testing::Test {
   }
 
   void Read() {
-    OtlpReader reader(limits_, table_, kNow);
-    reader.Read(request_);
+    OtlpReader reader(limits_, table_, cache_, kNow);
+    OtlpReader::Request raw;
+    EXPECT_TRUE(raw.ParseFromString(request_.SerializeAsString()));
+    EXPECT_THAT(reader.Read(raw), test::IsOk());
     batches_ = reader.TakeBatches();
     rejections_ = reader.rejections();
     increases_ = reader.increases();
@@ -90,6 +96,7 @@ class OtlpReaderTest : public ::testing::Test {
 
   Limits limits_;
   SeriesTable table_{4, 1000};
+  SeriesCache cache_;
   otlp::ExportMetricsServiceRequest request_;
   metrics::ResourceMetrics* resource_;
   metrics::ScopeMetrics* scope_;
@@ -145,6 +152,56 @@ TEST_F(OtlpReaderTest, WhatAClientSumsUpPastItsOwnLimitIsCounted) {
   AddSum("other", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(5);
   Read();
   EXPECT_EQ(client_overflow_, 1);
+}
+
+TEST_F(OtlpReaderTest, WhatIsKnownByItsBytesIsTakenAsWhatIsNew) {
+  resource_->mutable_resource()->add_attributes()->set_key("service.name");
+  for (const char* name : {"a", "b"}) {
+    auto* point = AddSum(name, metrics::AGGREGATION_TEMPORALITY_DELTA);
+    point->set_as_int(5);
+    auto* attribute = point->add_attributes();
+    attribute->set_key("model");
+    attribute->mutable_value()->set_string_value("m");
+    AddHistogram(name, metrics::AGGREGATION_TEMPORALITY_CUMULATIVE);
+  }
+  AddSum("a", metrics::AGGREGATION_TEMPORALITY_DELTA, /*monotonic=*/false)->set_as_int(5);
+  AddSum("bad\0name", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(5);
+  auto* twice = AddSum("twice", metrics::AGGREGATION_TEMPORALITY_DELTA);
+  twice->set_as_int(5);
+  twice->add_attributes()->set_key("");
+  std::vector<std::vector<Series>> read;
+  for (int i = 0; i < 2; ++i) {
+    Read();
+    EXPECT_EQ(rejections_.count(), 0) << "empty values are left out";
+    read.emplace_back();
+    for (const AdmittedSample& sample : batches_[0].samples) {
+      read.back().push_back(SeriesOf(sample));
+    }
+  }
+  EXPECT_EQ(read[0].size(), 7u);
+  EXPECT_EQ(read[0], read[1]);
+  // Of another resource it is another series.
+  resource_->mutable_resource()->mutable_attributes(0)->mutable_value()->set_string_value("s");
+  Read();
+  EXPECT_EQ(SeriesOf(batches_[0].samples[0]).labels.size(), 2u);
+}
+
+TEST_F(OtlpReaderTest, AttributesThatAreNoneSpoilTheRequest) {
+  AddSum("good", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(5);
+  AddSum("bad", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(5);
+  OtlpReader::Request raw;
+  ASSERT_TRUE(raw.ParseFromString(request_.SerializeAsString()));
+  auto* point = raw.mutable_resource_metrics(0)
+                    ->mutable_scope_metrics(0)
+                    ->mutable_metrics(1)
+                    ->mutable_sum()
+                    ->mutable_data_points(0);
+  for (const std::string bytes : {"\x0a\x05two", "\x0a\x02\xff\xfe"}) {
+    point->clear_attributes();
+    point->add_attributes(bytes);
+    OtlpReader reader(limits_, table_, cache_, kNow);
+    EXPECT_THAT(reader.Read(raw), test::StatusIs(absl::StatusCode::kInvalidArgument));
+  }
 }
 
 TEST_F(OtlpReaderTest, RunningTotalsAreLoggedAsTheyCame) {
@@ -321,8 +378,10 @@ TEST_F(OtlpReaderTest, TotalsOfSeriesPastTheLimitAreRejectedIncreasesKept) {
   AddSum("a", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(1);
   AddSum("b", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(2);
   AddSum("b", metrics::AGGREGATION_TEMPORALITY_CUMULATIVE)->set_as_int(3);
-  OtlpReader reader(limits_, small, kNow);
-  reader.Read(request_);
+  OtlpReader reader(limits_, small, cache_, kNow);
+  OtlpReader::Request raw;
+  EXPECT_TRUE(raw.ParseFromString(request_.SerializeAsString()));
+  EXPECT_THAT(reader.Read(raw), test::IsOk());
   const std::vector<AdmittedBatch> batches = reader.TakeBatches();
   ASSERT_EQ(batches.size(), 1u);
   EXPECT_EQ(batches[0].sample_count(), 2);

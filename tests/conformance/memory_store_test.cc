@@ -60,8 +60,12 @@ TEST(MemoryStoreTest, CommitThatDidNotHappenSucceedsTheNextTime) {
     FailOnce(store.get(), fault);
     Transaction t = OneRow();
     t.cumulatives = {Cumulative(0, SeriesId{1, 1}, 5, 6, "point")};
+    t.indicator_changes = {{.row = Indicator("acme", "a", 1)}};
+    t.indicator_bins = {Bin(0, 0, kNoon, IndicatorId{1, 1}, 1, 2)};
     EXPECT_TRUE(absl::IsUnavailable(store->Commit(t).status()));
     EXPECT_EQ(RowCount(store.get()), 0u);
+    EXPECT_TRUE(store->state()->indicators.empty());
+    EXPECT_TRUE(store->state()->indicator_bins.empty());
     EXPECT_TRUE(store->state()->cumulatives[0].empty());
     EXPECT_EQ(*store->Commit(OneRow()), CommitResult::kCommitted);
     EXPECT_EQ(store->fault_counts()[static_cast<int>(fault)], 1);
@@ -76,6 +80,8 @@ TEST(MemoryStoreTest, GhostCommitsLaterUnlessItsPlaceIsTaken) {
     Transaction t = OneRow();
     t.partials[0].sketch = sketch;
     t.cumulatives = {Cumulative(0, SeriesId{1, 1}, 5, 6, sketch)};
+    t.indicator_changes = {{.row = Indicator("acme", "a", 1)}};
+    t.indicator_bins = {Bin(0, 0, kNoon, IndicatorId{1, 1}, 1, 2)};
     EXPECT_TRUE(absl::IsUnavailable(store->Commit(t).status()));
   }
   EXPECT_EQ(store->ghost_count(), 1);
@@ -84,6 +90,8 @@ TEST(MemoryStoreTest, GhostCommitsLaterUnlessItsPlaceIsTaken) {
   EXPECT_EQ(store->CommitGhosts(), 1);
   EXPECT_EQ(store->state()->partials[0].at(kNoon)[0].sketch, "bytes of the caller's");
   EXPECT_EQ(store->state()->cumulatives[0].at({SeriesId{1, 1}, 5}).point, "bytes of the caller's");
+  EXPECT_EQ(store->state()->indicators.size(), 1u);
+  EXPECT_EQ(store->state()->indicator_bins.size(), 1u);
   EXPECT_EQ(*store->Commit(OneRow()), CommitResult::kConflict);
 
   FailOnce(store.get(), CommitFault::kGhost);
@@ -98,11 +106,15 @@ TEST(MemoryStoreTest, StateThatWasSavedComesBack) {
   const auto before = store->state();
   Transaction t = OneRow();
   t.cumulatives = {Cumulative(0, SeriesId{1, 1}, 5, 6, "point")};
+  t.indicator_changes = {{.row = Indicator("acme", "a", 1)}};
+  t.indicator_bins = {Bin(0, 0, kNoon, IndicatorId{1, 1}, 1, 2)};
   EXPECT_EQ(*store->Commit(t), CommitResult::kCommitted);
   EXPECT_EQ(store->state()->cumulatives[0].size(), 1u);
   store->Restore(before);
   EXPECT_EQ(RowCount(store.get()), 0u);
   EXPECT_TRUE(store->state()->cumulatives[0].empty());
+  EXPECT_EQ(store->state()->indicator_set_version, 1);
+  EXPECT_TRUE(store->state()->indicator_bins.empty());
   EXPECT_EQ(*store->Commit(OneRow()), CommitResult::kCommitted);
 }
 
@@ -115,6 +127,7 @@ TEST(MemoryStoreTest, UnavailableStoreRefusesEveryCall) {
   EXPECT_TRUE(absl::IsUnavailable(store->OpenSnapshot().status()));
   EXPECT_TRUE(absl::IsUnavailable(store->RaiseFloor(0, 0).status()));
   EXPECT_TRUE(absl::IsUnavailable(store->DropBelowFloor(0, 1).status()));
+  EXPECT_TRUE(absl::IsUnavailable(store->DropIndicatorBins(0, kNoon, 1).status()));
 }
 
 TEST(MemoryStoreTest, WithoutCompareAndSetARepeatIsCountedTwice) {

@@ -37,7 +37,14 @@ TEST_P(PersistentStoreTest, ReopenedStoreHasEverything) {
   t.series = {series};
   t.partials = {Partial(0, 1, kNoon, series.id, OneSample(42, kNoon), "sketch")};
   t.cumulatives = {Cumulative(1, series.id, kNoon, kNoon + 1, "point")};
+  const store::IndicatorRow indicator = Indicator("acme", "availability", 1, "definition");
+  const store::IndicatorRow gone = Indicator("acme", "gone", 1);
+  t.indicator_changes = {{.row = indicator}, {.row = gone}};
+  t.indicator_bins = {Bin(0, 1, kNoon, indicator.id, 1, 2), Bin(0, 1, kNoon, gone.id, 1, 2)};
   MustCommit(t);
+  Transaction deletion;
+  deletion.indicator_changes = {{.row = gone, .old_version = 1, .deleted = true}};
+  MustCommit(deletion);
   store_.reset();
   options_.created_time += absl::Hours(100);  // of no concern to a store that exists
   Open();
@@ -51,6 +58,12 @@ TEST_P(PersistentStoreTest, ReopenedStoreHasEverything) {
   EXPECT_EQ(OpenSnapshot()->FindSeries({.tenant = "acme"})->at(0).series, series.series);
   EXPECT_EQ(Cumulatives(1),
             (std::vector<OwnedCumulative>{{1, series.id, kNoon, kNoon + 1, "point"}}));
+  EXPECT_EQ(OpenSnapshot()->Indicators()->version, 3);
+  EXPECT_EQ(OpenSnapshot()->Indicators()->rows, (std::vector<store::IndicatorRow>{indicator}));
+  EXPECT_EQ(AllBins(0).size(), 2u);
+  // Nobody needs to remember a deletion for its bins to go.
+  EXPECT_FALSE(*store_->DropIndicatorBins(0, kNoon, 10));
+  EXPECT_EQ(AllBins(0), (std::vector<store::IndicatorBin>{Bin(0, 1, kNoon, indicator.id, 1, 2)}));
 }
 
 TEST_P(PersistentStoreTest, AnotherSlotCountIsRefusedNamingBoth) {
@@ -172,7 +185,7 @@ TEST_P(PersistentStoreTest, StoreOfVersionOneKeepsItsRowsAndLearnsCumulativePoin
   EXPECT_EQ(AllPartials(0)[0].aggregate, OneSample(42, kNoon));
   EXPECT_TRUE(Cumulatives(1).empty());
   const TextRows journal_after = backend_->Query("SELECT * FROM schema_migrations ORDER BY number");
-  ASSERT_EQ(journal_after.size(), 2u);
+  ASSERT_EQ(journal_after.size(), 3u);
   EXPECT_EQ(journal_after[0], journal[0]);
 
   Transaction t = Next({1});
@@ -189,6 +202,65 @@ TEST_P(PersistentStoreTest, StoreOfVersionOneKeepsItsRowsAndLearnsCumulativePoin
   const auto fresh = GetParam().create();
   ASSERT_TRUE(fresh->Open(options_).ok());
   EXPECT_EQ(backend_->DumpSchema(), fresh->DumpSchema());
+}
+
+// A store of the release before indicators, as an owner left it.
+TEST_P(PersistentStoreTest, StoreOfVersionTwoKeepsItsRowsAndLearnsIndicators) {
+  const absl::Status created = backend_->CreateAt(2, options_);
+  ASSERT_TRUE(created.ok()) << created;
+  const store::SeriesRow series = SeriesOf(1, "requests", {{"model", "gpt"}});
+  const auto bytes = [&](const std::string& hex) {
+    return absl::StrCat(backend_->postgres() ? "'\\x" : "x'", hex, "'");
+  };
+  const std::string id =
+      backend_->postgres() ? absl::StrCat("'", series.id.ToHex(), "'") : bytes(series.id.ToHex());
+  for (const std::string& sql :
+       {std::string("UPDATE slots SET epoch = 7, commit_number = 41 WHERE slot = 1"),
+        absl::StrCat("INSERT INTO series VALUES (", id,
+                     ", 1, 'acme', 'requests', 2, '{\"model\": \"gpt\"}')"),
+        absl::StrCat("INSERT INTO cumulative_points VALUES (1, ", id, ", 5, 6, ", bytes("706f"),
+                     ")")}) {
+    backend_->Execute(sql);
+  }
+  Open();
+  EXPECT_EQ(claimed_.slots[1].epoch, 8);
+  EXPECT_EQ(claimed_.slots[1].commit_number, 41);
+  EXPECT_EQ(Cumulatives(1), (std::vector<OwnedCumulative>{{1, series.id, 5, 6, "po"}}));
+  EXPECT_EQ(OpenSnapshot()->Indicators()->version, 1);
+  EXPECT_TRUE(AllBins(0).empty());
+
+  const store::IndicatorRow indicator = Indicator("acme", "availability", 1, "definition");
+  Transaction t = Next({1});
+  t.partials = {Partial(0, 1, kNoon, series.id, OneSample(42, kNoon))};
+  t.indicator_changes = {{.row = indicator}};
+  t.indicator_set_version = 1;
+  t.indicator_bins = {Bin(0, 1, kNoon, indicator.id, 1, 2)};
+  MustCommit(t);
+  EXPECT_EQ(AllBins(0), (std::vector<store::IndicatorBin>{Bin(0, 1, kNoon, indicator.id, 1, 2)}));
+  EXPECT_EQ(backend_->Query("SELECT count, kind FROM metric_aggregates WHERE window_size = '5m'"),
+            (TextRows{{"1", "counter"}}));
+  const auto fresh = GetParam().create();
+  ASSERT_TRUE(fresh->Open(options_).ok());
+  EXPECT_EQ(backend_->DumpSchema(), fresh->DumpSchema());
+}
+
+// Two series that differ in nothing but their kind.
+TEST_P(PersistentStoreTest, MetricAggregatesTellsTheKindsOfOneNameApart) {
+  Open();
+  Transaction t = Next({0});
+  for (int kind = 1; kind <= kMaxKind; ++kind) {
+    store::SeriesRow row = SeriesOf(0, "latency");
+    row.series.kind = static_cast<Kind>(kind);
+    row.id = IdOfSeries(row.series);
+    t.series.push_back(row);
+    t.partials.push_back(Partial(0, 0, kNoon, row.id, OneSample(kind, kNoon)));
+  }
+  MustCommit(t);
+  EXPECT_EQ(
+      backend_->Query("SELECT kind, count FROM metric_aggregates"
+                      " WHERE window_size = '5m' ORDER BY min_value"),
+      (TextRows{
+          {"gauge", "1"}, {"counter", "1"}, {"up_down_counter", "1"}, {"distribution", "1"}}));
 }
 
 TEST_P(PersistentStoreTest, ProgramsThatStartTogetherMigrateOnce) {
@@ -332,10 +404,10 @@ TEST_P(PersistentStoreTest, ViewsMergePartialsByTheRuleEveryQueryFollows) {
   EXPECT_GT(expected.size(), 500u);
   EXPECT_EQ(seen, expected);
 
-  // The seed's own columns, and nothing else in them.
+  // The seed's own columns, and the kind after them.
   const TextRows aggregates = backend_->Query(
-      "SELECT metric_name, window_size, timestamp, tags, min_value, max_value, avg_value, count"
-      " FROM metric_aggregates WHERE window_size = '1h'");
+      "SELECT metric_name, window_size, timestamp, tags, min_value, max_value, avg_value, count,"
+      " kind FROM metric_aggregates WHERE window_size = '1h'");
   const auto of_hour = std::count_if(expected.begin(), expected.end(), [](const auto& entry) {
     return std::get<0>(entry.first) == "1h";
   });

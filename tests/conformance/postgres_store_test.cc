@@ -166,6 +166,11 @@ class PostgresStoreTest : public StoreTest {
     t.cumulatives = {Cumulative(0, SeriesId{1, 1}, 0, time, number_text_),
                      Cumulative(0, SeriesId{1, 1}, StartOf(time), time, number_text_)};
     t.dropped_cumulatives = {{0, SeriesId{1, 1}, StartOf(time - 2)}};
+    for (const int slot : {0, 1}) {
+      for (uint64_t id = 0; id < 20; ++id) {
+        t.indicator_bins.push_back(Bin(0, slot, kNoon, IndicatorId{id, 0}, 1, time));
+      }
+    }
     return t;
   }
 
@@ -181,6 +186,14 @@ class PostgresStoreTest : public StoreTest {
       points.push_back({0, SeriesId{1, 1}, StartOf(time), time, absl::StrCat(time)});
     }
     EXPECT_EQ(Cumulatives(0), points);
+    std::vector<store::IndicatorBin> bins;
+    const auto count = static_cast<int64_t>(commits);
+    for (uint64_t id = 0; id < 20; ++id) {
+      for (const int slot : {0, 1}) {
+        bins.push_back(Bin(0, slot, kNoon, IndicatorId{id, 0}, count, count * (count - 1) / 2));
+      }
+    }
+    EXPECT_EQ(AllBins(0), bins);
   }
   static int64_t StartOf(int64_t number) { return 1000 + number; }
 
@@ -315,6 +328,72 @@ TEST_P(PostgresStoreTest, ReplacedPointsFindRoomInTheirPages) {
   for (int64_t time = 1; time <= 5; ++time) replace(time);
   EXPECT_LT(size("cumulative_points"), table_bytes * 5 / 4);
   EXPECT_EQ(size("cumulative_points_pkey"), index_bytes);
+}
+
+// The same of the counts that every flush adds to.
+TEST_P(PostgresStoreTest, CountsThatAreAddedToFindRoomInTheirPages) {
+  Open();
+  const auto add = [&](int64_t start) {
+    Transaction t = Next({0, 1});
+    for (uint64_t id = 0; id < 5'000; ++id) {
+      for (const int slot : {0, 1}) {
+        t.indicator_bins.push_back(
+            Bin(0, slot, start, IndicatorId{id * 0x9e3779b97f4a7c15, id}, 1, 2));
+      }
+    }
+    MustCommit(t);
+  };
+  const auto size = [&](const std::string& relation) {
+    return std::stoll(postgres().Query("SELECT pg_relation_size('" + relation + "')")[0][0]);
+  };
+  add(kNoon);
+  const int64_t table_bytes = size("indicator_bins");
+  const int64_t index_bytes = size("indicator_bins_pkey");
+  for (int i = 0; i < 9; ++i) add(kNoon);
+  EXPECT_LT(size("indicator_bins"), table_bytes * 5 / 4);
+  EXPECT_EQ(size("indicator_bins_pkey"), index_bytes);
+}
+
+// Who changes an indicator waits for flushes that have compared the set, and a
+// flush for who changes it.
+TEST_P(PostgresStoreTest, FlushAndChangeOfIndicatorsTakeTurns) {
+  Open();
+  pqxx::connection connection(Server().conninfo());
+  pqxx::nontransaction other(connection);
+  other.exec(absl::StrCat("SET search_path TO ", postgres().schema(),
+                          "; BEGIN; UPDATE indicator_set SET version = version + 1"));
+  Transaction t = Next({0});
+  t.indicator_set_version = 1;
+  t.indicator_bins = {Bin(0, 0, kNoon, IndicatorId{1, 1}, 1, 2)};
+  std::atomic<bool> answered = false;
+  absl::StatusOr<CommitResult> result;
+  std::thread flush([&] {
+    result = Commit(t);
+    answered = true;
+  });
+  Sleep(absl::Milliseconds(200));
+  EXPECT_FALSE(answered);
+  other.exec("COMMIT");
+  flush.join();
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(*result, CommitResult::kConflict);
+  EXPECT_TRUE(AllBins(0).empty());
+
+  other.exec("BEGIN; SELECT version FROM indicator_set FOR SHARE");
+  t.indicator_set_version = 2;
+  MustCommit(t);  // two flushes are in nobody's way
+  Transaction change;
+  change.indicator_changes = {{.row = Indicator("acme", "a", 1)}};
+  answered = false;
+  std::thread changer([&] {
+    result = Commit(change);
+    answered = true;
+  });
+  Sleep(absl::Milliseconds(200));
+  EXPECT_FALSE(answered);
+  other.exec("COMMIT");
+  changer.join();
+  EXPECT_EQ(*result, CommitResult::kCommitted);
 }
 
 TEST_P(PostgresStoreTest, PartitionDroppedBySomebodyElseIsMadeAgain) {

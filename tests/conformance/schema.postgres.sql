@@ -22,6 +22,39 @@ CREATE TABLE cumulative_points (
   cumulative_points_pkey PRIMARY KEY (slot, series_id, start_unix_nano)
 );
 
+CREATE TABLE indicator_bins (
+  start_time timestamp with time zone NOT NULL
+  indicator_id uuid NOT NULL
+  slot integer NOT NULL
+  tier integer NOT NULL
+  good bigint NOT NULL
+  total bigint NOT NULL
+  indicator_bins_good_check CHECK ((good >= 0))
+  indicator_bins_pkey PRIMARY KEY (tier, start_time, indicator_id, slot)
+  indicator_bins_tier_check CHECK ((tier >= 0))
+  indicator_bins_total_check CHECK ((total >= 0))
+);
+
+CREATE TABLE indicator_set (
+  id integer NOT NULL
+  version bigint NOT NULL
+  deleted_version bigint NOT NULL
+  indicator_set_check CHECK (((deleted_version >= 0) AND (deleted_version <= version)))
+  indicator_set_id_check CHECK ((id = 1))
+  indicator_set_pkey PRIMARY KEY (id)
+);
+
+CREATE TABLE indicators (
+  tenant text NOT NULL
+  name text NOT NULL
+  indicator_id uuid NOT NULL
+  version bigint NOT NULL
+  definition bytea NOT NULL
+  indicators_indicator_id_key UNIQUE (indicator_id)
+  indicators_pkey PRIMARY KEY (tenant, name)
+  indicators_version_check CHECK ((version > 0))
+);
+
 CREATE VIEW metric_aggregates (
   metric_name text
   window_size text
@@ -31,6 +64,7 @@ CREATE VIEW metric_aggregates (
   max_value double precision
   avg_value double precision
   count bigint
+  kind text
 );
 
 CREATE TABLE partials_0 (

@@ -9,6 +9,32 @@ CREATE TABLE cumulative_points (
   PRIMARY KEY (slot, series_id, start_unix_nano)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE indicator_bins (
+  tier          INTEGER NOT NULL CHECK (tier >= 0),  -- 10 s, 1 min, 15 min, 1 h
+  start_seconds INTEGER NOT NULL,  -- inclusive
+  indicator_id  BLOB    NOT NULL CHECK (length(indicator_id) = 16),
+  slot          INTEGER NOT NULL,
+  good          INTEGER NOT NULL CHECK (good >= 0),
+  total         INTEGER NOT NULL CHECK (total >= 0),
+  PRIMARY KEY (tier, start_seconds, indicator_id, slot)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE indicator_set (
+  id              INTEGER NOT NULL PRIMARY KEY CHECK (id = 1),
+  version         INTEGER NOT NULL,
+  deleted_version INTEGER NOT NULL,  -- the last one that left bins to nobody; 0: none did
+  CHECK (deleted_version BETWEEN 0 AND version)
+) STRICT;
+
+CREATE TABLE indicators (
+  tenant       TEXT    NOT NULL,
+  name         TEXT    NOT NULL,
+  indicator_id BLOB    NOT NULL UNIQUE CHECK (length(indicator_id) = 16),
+  version      INTEGER NOT NULL CHECK (version > 0),
+  definition   BLOB    NOT NULL,  -- the aggregator's own
+  PRIMARY KEY (tenant, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE partials_0 (
   start_seconds   INTEGER NOT NULL,  -- inclusive; the bin is bin_seconds wide
   slot            INTEGER NOT NULL,
@@ -287,6 +313,6 @@ CREATE VIEW bins AS
 
 CREATE VIEW metric_aggregates AS
   SELECT metric_name, window_size, start_time AS timestamp, labels AS tags,
-    min AS min_value, max AS max_value, avg AS avg_value, count
+    min AS min_value, max AS max_value, avg AS avg_value, count, kind
   FROM bins;
 

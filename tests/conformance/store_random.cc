@@ -2,6 +2,7 @@
 // be wrong.
 #include <algorithm>
 #include <deque>
+#include <limits>
 #include <map>
 #include <tuple>
 
@@ -22,6 +23,10 @@ struct Model {
   std::map<SeriesId, Series> series;
   std::vector<OwnedPartial> partials;
   std::map<std::tuple<int, SeriesId, int64_t>, OwnedCumulative> cumulatives;
+  store::IndicatorSet indicators{.version = 1};
+  // By tier, start, indicator, slot. Those of deleted indicators stay until a
+  // sweep is known to have been through.
+  std::map<std::tuple<int, int64_t, IndicatorId, int>, store::IndicatorBin> bins;
 };
 
 class RandomStoreTest : public StoreTest {
@@ -34,10 +39,18 @@ class RandomStoreTest : public StoreTest {
   Transaction MakeTransaction(bool* conflict, bool* moved);
   // Writes and drops points of few series and starts, so that most meet others.
   void AddCumulatives(int slot, Transaction* t);
+  // Changes some of few indicators and counts those there are.
+  void AddIndicators(Transaction* t, bool* conflict);
+  // Drops some of a tier's bins, or until there is no more to drop.
+  void DropBins();
+  bool Exists(const IndicatorId& id);
   void Apply(const Transaction& t);
+  void ApplyIndicators(const Transaction& t);
   void ExpectSame();
+  void ExpectSameIndicators(store::Snapshot* snapshot);
 
   std::mt19937_64 random_;
+  uint64_t last_id_ = 0;  // of an indicator: none comes again
   Model model_;
   std::deque<std::string> points_;  // of the transaction made last
 };
@@ -96,6 +109,7 @@ Transaction RandomStoreTest::MakeTransaction(bool* conflict, bool* moved) {
                                    RandomAggregate(&random_, start), OneIn(2) ? "sketch" : ""));
     }
   }
+  AddIndicators(&t, conflict);
   if (OneIn(2)) {
     t.floors = model_.floors;
     if (OneIn(10)) {
@@ -130,7 +144,117 @@ void RandomStoreTest::AddCumulatives(int slot, Transaction* t) {
   }
 }
 
+void RandomStoreTest::AddIndicators(Transaction* t, bool* conflict) {
+  if (OneIn(3)) {
+    const bool wrong = OneIn(20);
+    t->indicator_set_version = model_.indicators.version + (wrong ? 1 : 0);
+    *conflict = *conflict || wrong;
+  }
+  for (int i = 0; i < 5 && OneIn(2); ++i) {
+    const std::string name = absl::StrCat("i", i);
+    const auto& rows = model_.indicators.rows;
+    const auto old =
+        std::find_if(rows.begin(), rows.end(), [&](const auto& row) { return row.name == name; });
+    const int64_t old_version = old == rows.end() ? 0 : old->version;
+    const bool deleted = old_version > 0 && OneIn(3);
+    store::IndicatorRow row = Indicator("acme", name, old_version + 1 + Pick(2));
+    const bool same_id = old_version > 0 && !OneIn(3);
+    row.id = same_id ? old->id : IndicatorId{.high = ++last_id_ << 60, .low = last_id_};
+    row.definition = absl::StrCat("definition ", random_());
+    // A deletion that finds nothing is a conflict as well.
+    const bool wrong = OneIn(40) && !deleted;
+    t->indicator_changes.push_back(
+        {.row = row, .old_version = wrong ? row.version - 1 : old_version, .deleted = deleted});
+    *conflict = *conflict || (wrong && row.version - 1 != old_version);
+  }
+  for (const auto& slot : t->slots) {
+    for (const store::IndicatorRow& row : model_.indicators.rows) {
+      for (int tier = 0; tier < kIndicatorTierCount; ++tier) {
+        if (OneIn(2)) continue;
+        const int64_t width = kIndicatorTiers[tier].bin_seconds;
+        const int64_t start = AlignDown(kNoon + width * Pick(6), width);
+        t->indicator_bins.push_back(Bin(tier, slot.slot, start, row.id,
+                                        static_cast<int64_t>(random_() >> (1 + Pick(60))),
+                                        static_cast<int64_t>(random_() >> (1 + Pick(60)))));
+      }
+    }
+  }
+}
+
+bool RandomStoreTest::Exists(const IndicatorId& id) {
+  const auto& rows = model_.indicators.rows;
+  return std::any_of(rows.begin(), rows.end(), [&](const auto& row) { return row.id == id; });
+}
+
+void RandomStoreTest::DropBins() {
+  const int tier = Pick(kIndicatorTierCount);
+  const int64_t before = kNoon + kIndicatorTiers[tier].bin_seconds * (Pick(9) - 6);
+  const int64_t max_rows = 1 + Pick(20);
+  bool to_the_end = OneIn(2);
+  absl::StatusOr<bool> more = true;
+  do {
+    more = store_->DropIndicatorBins(tier, before, max_rows);
+    ASSERT_TRUE(more.ok()) << more.status();
+  } while (*more && to_the_end);
+  const auto snapshot = OpenSnapshot();
+  const auto left =
+      Bins(snapshot.get(), {.tier = tier, .start_seconds = 0, .end_seconds = 2 * kNoon});
+  size_t found = 0;
+  for (auto bin = model_.bins.lower_bound({tier, 0, IndicatorId(), 0});
+       bin != model_.bins.end() && bin->second.tier == tier;) {
+    if (found < left.size() && left[found] == bin->second) {
+      EXPECT_TRUE(*more ||
+                  (bin->second.start_seconds >= before && Exists(bin->second.indicator_id)));
+      ++found;
+      ++bin;
+    } else {
+      EXPECT_TRUE(bin->second.start_seconds < before || !Exists(bin->second.indicator_id));
+      bin = model_.bins.erase(bin);
+    }
+  }
+  EXPECT_EQ(found, left.size());
+}
+
+void RandomStoreTest::ApplyIndicators(const Transaction& t) {
+  auto& rows = model_.indicators.rows;
+  for (const auto& change : t.indicator_changes) {
+    rows.erase(std::remove_if(rows.begin(), rows.end(),
+                              [&](const auto& row) { return row.name == change.row.name; }),
+               rows.end());
+    if (!change.deleted) rows.push_back(change.row);
+  }
+  std::sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+  if (!t.indicator_changes.empty()) ++model_.indicators.version;
+  for (const store::IndicatorBin& bin : t.indicator_bins) {
+    const auto [found, inserted] =
+        model_.bins.try_emplace({bin.tier, bin.start_seconds, bin.indicator_id, bin.slot}, bin);
+    if (inserted) continue;
+    const auto add = [](int64_t* to, int64_t from) {
+      *to = __builtin_add_overflow(*to, from, to) ? std::numeric_limits<int64_t>::max() : *to;
+    };
+    add(&found->second.good, bin.good);
+    add(&found->second.total, bin.total);
+  }
+}
+
+void RandomStoreTest::ExpectSameIndicators(store::Snapshot* snapshot) {
+  const auto set = snapshot->Indicators();
+  ASSERT_TRUE(set.ok()) << set.status();
+  EXPECT_EQ(set->version, model_.indicators.version);
+  EXPECT_EQ(set->rows, model_.indicators.rows);
+  std::vector<store::IndicatorBin> bins;
+  for (int tier = 0; tier < kIndicatorTierCount; ++tier) {
+    const auto of_tier =
+        Bins(snapshot, {.tier = tier, .start_seconds = 0, .end_seconds = 2 * kNoon});
+    bins.insert(bins.end(), of_tier.begin(), of_tier.end());
+  }
+  std::vector<store::IndicatorBin> expected;
+  for (const auto& [key, bin] : model_.bins) expected.push_back(bin);
+  EXPECT_TRUE(bins == expected) << bins.size() << " bins, expected " << expected.size();
+}
+
 void RandomStoreTest::Apply(const Transaction& t) {
+  ApplyIndicators(t);
   for (const auto& change : t.slots) ++model_.slots[change.slot].commit_number;
   for (const auto& change : t.watermarks) {
     model_.watermarks[{change.slot, change.wal_id}] = change.new_lsn;
@@ -167,6 +291,7 @@ void RandomStoreTest::ExpectSame() {
   }
   EXPECT_EQ(watermarks, model_.watermarks);
   const auto snapshot = OpenSnapshot();
+  ExpectSameIndicators(snapshot.get());
   std::map<SeriesId, Series> series;
   const auto found = snapshot->FindSeries({.tenant = "acme"});
   ASSERT_TRUE(found.ok()) << found.status();
@@ -205,7 +330,7 @@ TEST_P(RandomStoreTest, AgreesWithAModelUnderRandomOperations) {
   int conflicts = 0;
   for (int step = 0; step < 400 && !HasFailure(); ++step) {
     SCOPED_TRACE(step);
-    switch (Pick(12)) {
+    switch (Pick(13)) {
       case 0: {
         const int slot = Pick(options_.slot_count);
         ASSERT_TRUE(store_->Claim({slot}, absl::StrCat("owner-", step)).ok());
@@ -230,6 +355,9 @@ TEST_P(RandomStoreTest, AgreesWithAModelUnderRandomOperations) {
         break;
       case 3:
         ExpectSame();
+        break;
+      case 4:
+        DropBins();
         break;
       default: {
         bool conflict = false;

@@ -142,6 +142,23 @@ std::vector<OwnedCumulative> StoreTest::Cumulatives(int slot) {
   return Cumulatives(snapshot.get(), slot);
 }
 
+std::vector<store::IndicatorBin> StoreTest::Bins(Snapshot* snapshot,
+                                                 const store::IndicatorBinFilter& filter) {
+  std::vector<store::IndicatorBin> bins;
+  const absl::Status status =
+      snapshot->ReadIndicatorBins(filter, [&](const store::IndicatorBin& bin) {
+        bins.push_back(bin);
+        return absl::OkStatus();
+      });
+  EXPECT_TRUE(status.ok()) << status;
+  return bins;
+}
+
+std::vector<store::IndicatorBin> StoreTest::AllBins(int tier) {
+  const auto snapshot = OpenSnapshot();
+  return Bins(snapshot.get(), {.tier = tier, .start_seconds = -kNoon, .end_seconds = 2 * kNoon});
+}
+
 namespace {
 
 constexpr WalId kWal{.high = 0x0123456789abcdef, .low = 0xfedcba9876543210};

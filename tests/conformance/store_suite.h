@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "common/model/indicator.h"
 #include "common/model/series.h"
 #include "common/store/store.h"
 
@@ -101,6 +102,9 @@ class StoreTest : public ::testing::TestWithParam<BackendParam> {
   std::vector<OwnedPartial> AllPartials(int tier);
   std::vector<OwnedCumulative> Cumulatives(store::Snapshot* snapshot, int slot);
   std::vector<OwnedCumulative> Cumulatives(int slot);
+  std::vector<store::IndicatorBin> Bins(store::Snapshot* snapshot,
+                                        const store::IndicatorBinFilter& filter);
+  std::vector<store::IndicatorBin> AllBins(int tier);
   std::unique_ptr<store::Snapshot> OpenSnapshot();
 };
 
@@ -123,6 +127,24 @@ inline store::CumulativeRow Cumulative(int slot, SeriesId id, int64_t start_unix
           .start_unix_nano = start_unix_nano,
           .time_unix_nano = time_unix_nano,
           .point = point};
+}
+// An indicator under the id of its name.
+inline store::IndicatorRow Indicator(const std::string& tenant, const std::string& name,
+                                     int64_t version, std::string definition = "") {
+  return {.tenant = tenant,
+          .name = name,
+          .id = IdOfIndicator(tenant, name),
+          .version = version,
+          .definition = std::move(definition)};
+}
+inline store::IndicatorBin Bin(int tier, int slot, int64_t start, IndicatorId id, int64_t good,
+                               int64_t total) {
+  return {.tier = tier,
+          .slot = slot,
+          .start_seconds = start,
+          .indicator_id = id,
+          .good = good,
+          .total = total};
 }
 inline Aggregate OneSample(int64_t value, int64_t start_seconds) {
   Aggregate a;

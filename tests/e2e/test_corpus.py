@@ -2,9 +2,11 @@
 rejection of the point alone, whatever is good beside it is kept, the collector's
 memory stays bounded, and a neighbour is served all the while."""
 
+import http.client
 import pathlib
 import random
 import time
+import zlib
 
 import grpc
 import pytest
@@ -152,6 +154,34 @@ def _fails() -> dict:
     }
 
 
+def _http_fails() -> list:
+    """Bombs over HTTP: path, headers, body, and the statuses they may get. Any of them
+    may also be asked to wait."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
+    block = bytes(1 << 20)
+    gzip = b"".join(packer.compress(block) for _ in range(1 << 10)) + packer.flush()
+    # A literal of one byte, then copies of 64 bytes of it, as far as a GiB takes them;
+    # what they claim, they give.
+    snappy = b"\x80\x80\x80\x80\x04" + b"\x00a" + b"\xfe\x01\x00" * (1 << 24)
+    small_claim = b"\x80\x80\x80\x1f" + snappy[5:]  # 62 MiB, and then some
+    protobuf = {"Content-Type": "application/x-protobuf"}
+    return [
+        ("/v1/metrics", protobuf | {"Content-Encoding": "gzip"}, gzip, {413}),
+        ("/api/v1/write", protobuf | {"Content-Encoding": "snappy"}, snappy, {413}),
+        ("/api/v1/write", protobuf | {"Content-Encoding": "snappy"}, small_claim, {400, 413}),
+        ("/api/v1/write", protobuf | {"Content-Encoding": "snappy"}, snappy[:100_000], {400, 413}),
+    ]
+
+
+def _post_status(deployment, path: str, headers: dict, body: bytes) -> int:
+    connection = http.client.HTTPConnection(deployment.http_address, timeout=120)
+    try:
+        connection.request("POST", path, body=body, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 def _peak_resident_bytes(pid: int) -> int:
     for line in pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
         if line.startswith("VmHWM:"):
@@ -183,6 +213,7 @@ def test_a_bad_point_is_rejected_alone(weir, case):
 
 def test_a_bad_request_is_refused_costs_little_and_disturbs_nobody(weir):
     cases = _fails()
+    http_cases = _http_fails()
     neighbour = Neighbour(weir.ingest_address, "corpus.neighbour")
     time.sleep(3)
     alone = neighbour.stop()
@@ -196,6 +227,12 @@ def test_a_bad_request_is_refused_costs_little_and_disturbs_nobody(weir):
         peak = _peak_resident_bytes(weir.collector.pid)
         print(f"{case}: {error.value.code().name}, peak {peak >> 20} MiB")
         assert peak < MOST_RESIDENT_BYTES, case
+    for path, headers, body, statuses in 3 * http_cases:
+        status = _post_status(weir, path, headers, body)
+        assert status in statuses | {503}, (path, body[:8], status)
+        peak = _peak_resident_bytes(weir.collector.pid)
+        print(f"{path} {len(body) >> 20} MiB: {status}, peak {peak >> 20} MiB")
+        assert peak < MOST_RESIDENT_BYTES
     beside = neighbour.stop()
     print(f"neighbour's p99: {1e3 * p99(alone):.1f} ms alone, {1e3 * p99(beside):.1f} ms beside")
     weir.wait_complete()

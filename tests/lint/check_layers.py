@@ -60,7 +60,7 @@ EXTERNAL = [
                                "services", "tests", "bench", "cmake"}),
     (r"google/protobuf/", {"common/rpc", "common/delivery", "services", "tests", "bench"}),
     (r"httplib\.h", {"common/rpc", "common/telemetry", "services/gateway", "services/alerting",
-                     "tests"}),
+                     "tests", "bench"}),
     (r"yaml-cpp/", {"common/config", "common/alias"}),
     (r"spdlog/", {"common/telemetry"}),
     (r"isa-l", {"common/base"}),

@@ -91,4 +91,12 @@ absl::StatusOr<std::vector<int64_t>> ReadFloors(Session* session, const char* lo
   return floors;
 }
 
+absl::StatusOr<int64_t> ReadIndicatorSetVersion(Session* session, const char* locking) {
+  WEIR_ASSIGN_OR_RETURN(const pqxx::result row,
+                        session->Exec(absl::StrCat("SELECT version FROM indicator_set", locking)));
+  int64_t version = 0;
+  WEIR_RETURN_IF_ERROR(Parse(row[0][0], &version));
+  return version;
+}
+
 }  // namespace weir::store

@@ -67,5 +67,7 @@ absl::StatusOr<std::vector<SlotState>> ReadAllSlots(Session* session, int tier_c
 absl::StatusOr<std::vector<Watermark>> ReadAllWatermarks(Session* session);
 // Per tier, Unix seconds.
 absl::StatusOr<std::vector<int64_t>> ReadFloors(Session* session, const char* locking = "");
+// Of all indicators together.
+absl::StatusOr<int64_t> ReadIndicatorSetVersion(Session* session, const char* locking = "");
 
 }  // namespace weir::store

@@ -15,6 +15,9 @@ namespace {
 // of them when every row has a sketch or a histogram of the largest size.
 constexpr int kRowsPerFetch = 2'000;
 
+// Up to this many (bin, indicator) keys are looked up in the index one by one.
+constexpr int64_t kMaxLookups = 10'000;
+
 int HexDigit(char c) { return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10; }
 
 // A bytea as the server writes it: \x, then pairs of 0-9 and a-f.
@@ -161,6 +164,79 @@ absl::Status PostgresSnapshot::ReadCumulatives(
         cumulative.point = point;
         return row(cumulative);
       });
+}
+
+absl::StatusOr<IndicatorSet> PostgresSnapshot::Indicators() {
+  WEIR_RETURN_IF_ERROR(Check());
+  IndicatorSet set;
+  WEIR_ASSIGN_OR_RETURN(set.version, ReadIndicatorSetVersion(session_.get()));
+  const absl::Status status = ReadRows(
+      "SELECT tenant, name, indicator_id, version, definition FROM indicators"
+      " ORDER BY tenant, name",
+      {}, [&](const pqxx::row& from) -> absl::Status {
+        IndicatorRow row{.tenant = std::string(TextOf(from[0])),
+                         .name = std::string(TextOf(from[1]))};
+        WEIR_ASSIGN_OR_RETURN(row.id, IdOfUuid<IndicatorId>(TextOf(from[2])));
+        WEIR_RETURN_IF_ERROR(Parse(from[3], &row.version));
+        WEIR_RETURN_IF_ERROR(ParseBytes(from[4], &row.definition));
+        set.rows.push_back(std::move(row));
+        return absl::OkStatus();
+      });
+  WEIR_RETURN_IF_ERROR(status);
+  return set;
+}
+
+absl::Status PostgresSnapshot::ReadIndicatorBins(
+    const IndicatorBinFilter& filter,
+    absl::FunctionRef<absl::Status(const IndicatorBin& bin)> row) {
+  WEIR_RETURN_IF_ERROR(CheckIndicatorTier(filter.tier));
+  if (filter.slot.has_value()) {
+    WEIR_RETURN_IF_ERROR(CheckSlots({*filter.slot}, options_.slot_count).status());
+  }
+  const BinRange range = BinRangeOf(filter);
+  if (range.start_seconds >= range.end_seconds) return absl::OkStatus();
+  std::vector<std::string> params = {absl::StrCat(filter.tier), absl::StrCat(range.start_seconds),
+                                     absl::StrCat(range.end_seconds)};
+  std::string sql =
+      "SELECT extract(epoch FROM start_time)::bigint, indicator_id, slot, good, total"
+      " FROM indicator_bins WHERE tier = $1::int AND start_time >= to_timestamp($2::bigint)"
+      " AND start_time < to_timestamp($3::bigint)";
+  if (filter.slot.has_value()) {
+    params.push_back(absl::StrCat(*filter.slot));
+    absl::StrAppend(&sql, " AND slot = $", params.size(), "::int");
+  }
+  bool by_key = false;
+  if (!filter.ids.empty()) {
+    ArrayText ids;
+    for (const IndicatorId& id : filter.ids) ids.Add(id.ToHex());
+    params.push_back(ids.Take());
+    absl::StrAppend(&sql, " AND indicator_id = ANY($", params.size(), "::uuid[])");
+    // Bins are named one by one while that is cheaper than reading them all.
+    const int64_t width = kIndicatorTiers[filter.tier].bin_seconds;
+    by_key = (range.end_seconds - range.start_seconds) / width <
+             kMaxLookups / static_cast<int64_t>(filter.ids.size());
+    if (by_key) {
+      params.push_back(absl::StrCat(width));
+      absl::StrAppend(&sql, " AND start_time = ANY(ARRAY(SELECT to_timestamp(s) FROM",
+                      " generate_series($2::bigint, $3::bigint - 1, $", params.size(),
+                      "::bigint) AS s))");
+    }
+  }
+  absl::StrAppend(&sql, " ORDER BY start_time, indicator_id, slot");
+  // Where the key is the order, ten million rows need no sorting on disk.
+  if (!by_key) WEIR_RETURN_IF_ERROR(session_->Execute("SET LOCAL enable_sort TO off"));
+  IndicatorBin bin{.tier = filter.tier};
+  const absl::Status status = ReadRows(sql, params, [&](const pqxx::row& from) -> absl::Status {
+    WEIR_RETURN_IF_ERROR(Parse(from[0], &bin.start_seconds));
+    WEIR_ASSIGN_OR_RETURN(bin.indicator_id, IdOfUuid<IndicatorId>(TextOf(from[1])));
+    WEIR_RETURN_IF_ERROR(Parse(from[2], &bin.slot));
+    WEIR_RETURN_IF_ERROR(Parse(from[3], &bin.good));
+    WEIR_RETURN_IF_ERROR(Parse(from[4], &bin.total));
+    return row(bin);
+  });
+  if (by_key || !session_->connected()) return status;
+  const absl::Status restored = session_->Execute("SET LOCAL enable_sort TO DEFAULT");
+  return status.ok() ? restored : status;
 }
 
 absl::Status PostgresSnapshot::ReadRows(const std::string& query,

@@ -27,6 +27,10 @@ class PostgresSnapshot : public Snapshot {
                             absl::FunctionRef<absl::Status(const PartialRow& row)> row) override;
   absl::Status ReadCumulatives(
       int slot, absl::FunctionRef<absl::Status(const CumulativeRow& row)> row) override;
+  absl::StatusOr<IndicatorSet> Indicators() override;
+  absl::Status ReadIndicatorBins(
+      const IndicatorBinFilter& filter,
+      absl::FunctionRef<absl::Status(const IndicatorBin& bin)> row) override;
 
  private:
   // A snapshot whose connection was lost cannot be had again.

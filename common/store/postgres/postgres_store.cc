@@ -195,6 +195,7 @@ absl::StatusOr<Claimed> PostgresStore::ReadClaimed(const std::vector<int>& slots
     if (wanted(watermark.slot)) claimed.watermarks.push_back(watermark);
   }
   WEIR_ASSIGN_OR_RETURN(claimed.floors, ReadFloors(&writer_));
+  WEIR_ASSIGN_OR_RETURN(claimed.indicator_set_version, ReadIndicatorSetVersion(&writer_));
   return claimed;
 }
 
@@ -306,11 +307,14 @@ absl::StatusOr<CommitResult> PostgresStore::CommitInside(const Transaction& t) {
   if (!watermarks_agree) return CommitResult::kConflict;
   WEIR_ASSIGN_OR_RETURN(const bool derives_agree, AdvanceDerived(t));
   if (!derives_agree) return CommitResult::kConflict;
+  WEIR_ASSIGN_OR_RETURN(const bool indicators_agree, AdvanceIndicators(t));
+  if (!indicators_agree) return CommitResult::kConflict;
   WEIR_ASSIGN_OR_RETURN(const bool floors_agree, FloorsAgree(t));
   if (!floors_agree) return CommitResult::kFloorsMoved;
   WEIR_RETURN_IF_ERROR(InsertSeries(t));
   WEIR_RETURN_IF_ERROR(WriteCumulatives(t));
   WEIR_RETURN_IF_ERROR(DropCumulatives(t));
+  WEIR_RETURN_IF_ERROR(AddIndicatorBins(t));
   WEIR_RETURN_IF_ERROR(CopyPartials(t));
   return CommitResult::kCommitted;
 }
@@ -397,6 +401,65 @@ absl::StatusOr<bool> PostgresStore::AdvanceDerived(const Transaction& t) {
   return static_cast<size_t>(updated.affected_rows()) == t.derives.size();
 }
 
+absl::StatusOr<bool> PostgresStore::AdvanceIndicators(const Transaction& t) {
+  const bool changes = !t.indicator_changes.empty();
+  if (!changes && t.indicator_set_version == 0) return true;
+  // Who changes indicators keeps everybody else out; who has counted them keeps
+  // only those out who would change them between this look and our commit.
+  WEIR_ASSIGN_OR_RETURN(const int64_t version,
+                        ReadIndicatorSetVersion(&writer_, changes ? " FOR UPDATE" : " FOR SHARE"));
+  if (t.indicator_set_version != 0 && t.indicator_set_version != version) return false;
+  if (!changes) return true;
+  bool orphans = false;
+  // Deletions first: what they free may be taken in the same transaction.
+  for (const bool deleted : {true, false}) {
+    for (const auto& change : t.indicator_changes) {
+      if (change.deleted != deleted) continue;
+      WEIR_ASSIGN_OR_RETURN(const bool agrees, ChangeIndicator(change, &orphans));
+      if (!agrees) return false;
+    }
+  }
+  WEIR_RETURN_IF_ERROR(
+      writer_.Execute(absl::StrCat("UPDATE indicator_set SET version = version + 1",
+                                   orphans ? ", deleted_version = version + 1" : "")));
+  return true;
+}
+
+absl::StatusOr<bool> PostgresStore::ChangeIndicator(const Transaction::IndicatorChange& change,
+                                                    bool* orphans) {
+  const IndicatorRow& row = change.row;
+  WEIR_ASSIGN_OR_RETURN(const pqxx::result old,
+                        writer_.Exec("SELECT version, indicator_id FROM indicators"
+                                     " WHERE tenant = $1 AND name = $2",
+                                     {row.tenant, row.name}));
+  int64_t version = 0;
+  IndicatorId id = row.id;
+  if (!old.empty()) {
+    WEIR_RETURN_IF_ERROR(Parse(old[0][0], &version));
+    WEIR_ASSIGN_OR_RETURN(id, IdOfUuid<IndicatorId>(TextOf(old[0][1])));
+  }
+  if (change.old_version != version) return false;
+  if (change.deleted || id != row.id) *orphans = true;
+  if (change.deleted) {
+    WEIR_RETURN_IF_ERROR(
+        writer_
+            .Exec("DELETE FROM indicators WHERE tenant = $1 AND name = $2", {row.tenant, row.name})
+            .status());
+    return true;
+  }
+  WEIR_RETURN_IF_ERROR(
+      writer_
+          .Exec("INSERT INTO indicators (tenant, name, indicator_id, version, definition)"
+                " VALUES ($1, $2, $3::uuid, $4::bigint, $5::bytea)"
+                " ON CONFLICT (tenant, name) DO UPDATE SET"
+                " indicator_id = excluded.indicator_id, version = excluded.version,"
+                " definition = excluded.definition",
+                {row.tenant, row.name, row.id.ToHex(), absl::StrCat(row.version),
+                 absl::StrCat("\\x", absl::BytesToHexString(row.definition))})
+          .status());
+  return true;
+}
+
 absl::StatusOr<bool> PostgresStore::FloorsAgree(const Transaction& t) {
   if (t.floors.empty()) return true;
   // The share lock keeps a floor from rising between this look and our commit.
@@ -476,6 +539,39 @@ absl::Status PostgresStore::DropCumulatives(const Transaction& t) {
                                    " AND p.start_unix_nano = v.start_unix_nano",
                                    {slots.Take(), ids.Take(), starts.Take()})
                              .status());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PostgresStore::AddIndicatorBins(const Transaction& t) {
+  for (size_t next = 0; next < t.indicator_bins.size();) {
+    ArrayText tiers, starts, ids, slots, goods, totals;
+    const size_t end = std::min(t.indicator_bins.size(), next + kRowsPerStatement);
+    for (; next < end; ++next) {
+      const IndicatorBin& bin = t.indicator_bins[next];
+      tiers.Add(bin.tier);
+      starts.Add(bin.start_seconds);
+      ids.Add(bin.indicator_id.ToHex());
+      slots.Add(bin.slot);
+      goods.Add(bin.good);
+      totals.Add(bin.total);
+    }
+    // A sum past 64 bits would be an error, and the flush would never commit.
+    WEIR_RETURN_IF_ERROR(
+        writer_
+            .Exec("INSERT INTO indicator_bins AS b"
+                  " (tier, start_time, indicator_id, slot, good, total)"
+                  " SELECT tier, to_timestamp(start), id, slot, good, total"
+                  " FROM unnest($1::int[], $2::bigint[], $3::uuid[], $4::int[], $5::bigint[],"
+                  " $6::bigint[]) AS v(tier, start, id, slot, good, total)"
+                  " ON CONFLICT (tier, start_time, indicator_id, slot) DO UPDATE SET"
+                  " good = CASE WHEN b.good > 9223372036854775807 - excluded.good"
+                  " THEN 9223372036854775807 ELSE b.good + excluded.good END,"
+                  " total = CASE WHEN b.total > 9223372036854775807 - excluded.total"
+                  " THEN 9223372036854775807 ELSE b.total + excluded.total END",
+                  {tiers.Take(), starts.Take(), ids.Take(), slots.Take(), goods.Take(),
+                   totals.Take()})
+            .status());
   }
   return absl::OkStatus();
 }
@@ -569,6 +665,111 @@ absl::StatusOr<bool> PostgresStore::DropBelowFloor(int tier, int64_t max_rows) {
     partitions_.erase({tier, start});
   }
   return false;
+}
+
+absl::StatusOr<bool> PostgresStore::DropIndicatorBins(int tier, int64_t before_seconds,
+                                                      int64_t max_rows) {
+  WEIR_RETURN_IF_ERROR(CheckIndicatorTier(tier));
+  if (max_rows < 1) return absl::InvalidArgumentError(absl::StrCat(max_rows, " rows"));
+  IndicatorSweep sweep = sweeps_[tier];
+  WEIR_RETURN_IF_ERROR(writer_.Begin());
+  const auto drop = [&]() -> absl::StatusOr<bool> {
+    // Steps are short walks along the index. Statistics that are not there yet, or
+    // are those of yesterday, make a planner sort all that lies ahead instead.
+    WEIR_RETURN_IF_ERROR(
+        writer_.Execute("SET LOCAL enable_sort TO off; SET LOCAL enable_seqscan TO off;"
+                        " SET LOCAL enable_bitmapscan TO off"));
+    WEIR_ASSIGN_OR_RETURN(const int64_t dropped, DropOldBins(tier, before_seconds, max_rows));
+    bool more = dropped == max_rows;
+    if (!more) {
+      WEIR_ASSIGN_OR_RETURN(more, SweepBins(tier, max_rows - dropped, &sweep));
+    }
+    WEIR_RETURN_IF_ERROR(writer_.Commit());
+    return more;
+  };
+  absl::StatusOr<bool> more = drop();
+  if (more.ok()) sweeps_[tier] = sweep;
+  writer_.Rollback();  // nothing, once committed
+  return more;
+}
+
+absl::StatusOr<int64_t> PostgresStore::DropOldBins(int tier, int64_t before_seconds,
+                                                   int64_t max_rows) {
+  const int64_t before = std::clamp(before_seconds, kMinSeconds, kMaxSeconds);
+  const std::vector<std::string> params = {absl::StrCat(tier), absl::StrCat(before),
+                                           absl::StrCat(max_rows - 1)};
+  // The key of the last row that goes, so the delete is one range of the index.
+  WEIR_ASSIGN_OR_RETURN(
+      const pqxx::result edge,
+      writer_.Exec("SELECT extract(epoch FROM start_time)::bigint, indicator_id,"
+                   " slot FROM indicator_bins"
+                   " WHERE tier = $1::int AND start_time < to_timestamp($2::bigint)"
+                   " ORDER BY start_time, indicator_id, slot"
+                   " LIMIT 1 OFFSET $3::bigint",
+                   params));
+  absl::StatusOr<pqxx::result> removed;
+  if (edge.empty()) {
+    removed = writer_.Exec(
+        "DELETE FROM indicator_bins WHERE tier = $1::int"
+        " AND start_time < to_timestamp($2::bigint)",
+        {params[0], params[1]});
+  } else {
+    removed = writer_.Exec(
+        "DELETE FROM indicator_bins WHERE tier = $1::int"
+        " AND (start_time, indicator_id, slot) <= (to_timestamp($2::bigint), $3::uuid, $4::int)",
+        {params[0], std::string(TextOf(edge[0][0])), std::string(TextOf(edge[0][1])),
+         std::string(TextOf(edge[0][2]))});
+  }
+  WEIR_RETURN_IF_ERROR(removed.status());
+  return static_cast<int64_t>(removed->affected_rows());
+}
+
+absl::StatusOr<bool> PostgresStore::SweepBins(int tier, int64_t max_rows, IndicatorSweep* sweep) {
+  WEIR_ASSIGN_OR_RETURN(const pqxx::result version,
+                        writer_.Exec("SELECT deleted_version FROM indicator_set"));
+  int64_t deleted_version = 0;
+  WEIR_RETURN_IF_ERROR(Parse(version[0][0], &deleted_version));
+  sweep->Begin(deleted_version);
+  if (!sweep->pending) return false;
+  constexpr char kFromHere[] =
+      " FROM indicator_bins b WHERE b.tier = $1::int AND (b.start_time, b.indicator_id, b.slot)"
+      " > (to_timestamp($2::bigint), $3::uuid, $4::int)";
+  std::vector<std::string> params = {absl::StrCat(tier), absl::StrCat(sweep->after.start_seconds),
+                                     sweep->after.indicator_id.ToHex(),
+                                     absl::StrCat(sweep->after.slot)};
+  // The last row that this step looks at.
+  std::vector<std::string> edge_params = params;
+  edge_params.push_back(absl::StrCat(max_rows - 1));
+  WEIR_ASSIGN_OR_RETURN(
+      const pqxx::result edge,
+      writer_.Exec(absl::StrCat("SELECT extract(epoch FROM b.start_time)::bigint, b.indicator_id,"
+                                " b.slot",
+                                kFromHere,
+                                " ORDER BY b.start_time, b.indicator_id, b.slot"
+                                " LIMIT 1 OFFSET $5::bigint"),
+                   edge_params));
+  IndicatorSweep::Position last;
+  std::string until_there;
+  if (!edge.empty()) {
+    WEIR_RETURN_IF_ERROR(Parse(edge[0][0], &last.start_seconds));
+    WEIR_ASSIGN_OR_RETURN(last.indicator_id, IdOfUuid<IndicatorId>(TextOf(edge[0][1])));
+    WEIR_RETURN_IF_ERROR(Parse(edge[0][2], &last.slot));
+    params.push_back(absl::StrCat(last.start_seconds));
+    params.push_back(last.indicator_id.ToHex());
+    params.push_back(absl::StrCat(last.slot));
+    until_there =
+        " AND (b.start_time, b.indicator_id, b.slot)"
+        " <= (to_timestamp($5::bigint), $6::uuid, $7::int)";
+  }
+  WEIR_RETURN_IF_ERROR(writer_
+                           .Exec(absl::StrCat("DELETE", kFromHere, until_there,
+                                              " AND NOT EXISTS (SELECT 1 FROM indicators i"
+                                              " WHERE i.indicator_id = b.indicator_id)"),
+                                 params)
+                           .status());
+  sweep->pending = !edge.empty();
+  sweep->after = last;
+  return sweep->pending;
 }
 
 absl::StatusOr<std::unique_ptr<Snapshot>> PostgresStore::OpenSnapshot() {

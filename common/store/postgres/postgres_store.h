@@ -1,8 +1,9 @@
 // The store in PostgreSQL 12 or later, in a schema of its own.
 //
 // A commit is one READ COMMITTED transaction: slot rows are locked in ascending
-// order and compared, then watermarks, derived_until and floors; partials go in
-// by COPY, rows that may be there already as arrays, thousands to a statement.
+// order and compared, then watermarks, derived_until, the set of indicators and
+// floors; partials go in by COPY, rows that may be there already as arrays,
+// thousands to a statement.
 // Because the comparisons come first, a transaction whose outcome is unknown is
 // simply run again: a ghost of it that is still committing holds the slot's row,
 // the second run waits for it, and then finds another commit number.
@@ -24,6 +25,7 @@
 #include "common/base/mutex.h"
 #include "common/store/postgres/session.h"
 #include "common/store/store.h"
+#include "common/store/transaction.h"
 
 namespace weir::store {
 
@@ -42,6 +44,8 @@ class PostgresStore : public Store {
   absl::StatusOr<std::unique_ptr<Snapshot>> OpenSnapshot() override;
   absl::StatusOr<int64_t> RaiseFloor(int tier, int64_t floor_seconds) override;
   absl::StatusOr<bool> DropBelowFloor(int tier, int64_t max_rows) override;
+  absl::StatusOr<bool> DropIndicatorBins(int tier, int64_t before_seconds,
+                                         int64_t max_rows) override;
 
  private:
   friend class PostgresSnapshot;
@@ -56,13 +60,20 @@ class PostgresStore : public Store {
   absl::StatusOr<bool> AdvanceSlots(const Transaction& t);
   absl::StatusOr<bool> AdvanceWatermarks(const Transaction& t);
   absl::StatusOr<bool> AdvanceDerived(const Transaction& t);
+  absl::StatusOr<bool> AdvanceIndicators(const Transaction& t);
+  absl::StatusOr<bool> ChangeIndicator(const Transaction::IndicatorChange& change, bool* orphans);
   absl::StatusOr<bool> FloorsAgree(const Transaction& t);
   absl::Status InsertSeries(const Transaction& t);
   absl::Status WriteCumulatives(const Transaction& t);
   absl::Status DropCumulatives(const Transaction& t);
+  absl::Status AddIndicatorBins(const Transaction& t);
   absl::Status CopyPartials(const Transaction& t);
   absl::StatusOr<CommitResult> CommitOnce(const Transaction& t);
   absl::StatusOr<CommitResult> CommitInside(const Transaction& t);
+  // The parts of DropIndicatorBins. The first returns how many rows it deleted,
+  // the second whether there is more to look at.
+  absl::StatusOr<int64_t> DropOldBins(int tier, int64_t before_seconds, int64_t max_rows);
+  absl::StatusOr<bool> SweepBins(int tier, int64_t max_rows, IndicatorSweep* sweep);
   void ReturnSession(std::unique_ptr<Session> session);
 
   const PostgresOptions postgres_options_;
@@ -72,6 +83,7 @@ class PostgresStore : public Store {
   // Owned by the one thread that commits.
   Session writer_;
   absl::flat_hash_set<std::pair<int, int64_t>> partitions_;  // (tier, start) known to exist
+  std::vector<IndicatorSweep> sweeps_{kIndicatorTierCount};
 
   // Everything below is guarded by mu_.
   Mutex mu_;

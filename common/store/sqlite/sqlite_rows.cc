@@ -55,4 +55,10 @@ absl::StatusOr<std::vector<int64_t>> ReadFloors(Connection* connection) {
   }
 }
 
+absl::StatusOr<int64_t> ReadIndicatorSetVersion(Connection* connection) {
+  WEIR_ASSIGN_OR_RETURN(Statement s, connection->Prepare("SELECT version FROM indicator_set"));
+  WEIR_RETURN_IF_ERROR(s.Step().status());
+  return s.Int(0);
+}
+
 }  // namespace weir::store

@@ -18,6 +18,8 @@ absl::StatusOr<std::vector<SlotState>> ReadAllSlots(Connection* connection, int 
 absl::StatusOr<std::vector<Watermark>> ReadAllWatermarks(Connection* connection);
 // Per tier, Unix seconds.
 absl::StatusOr<std::vector<int64_t>> ReadFloors(Connection* connection);
+// Of all indicators together.
+absl::StatusOr<int64_t> ReadIndicatorSetVersion(Connection* connection);
 
 // 16 bytes, most significant first, without an allocation.
 template <typename Id>

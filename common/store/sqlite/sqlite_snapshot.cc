@@ -177,4 +177,83 @@ absl::Status SqliteSnapshot::ReadCumulatives(
   }
 }
 
+absl::StatusOr<IndicatorSet> SqliteSnapshot::Indicators() {
+  IndicatorSet set;
+  WEIR_ASSIGN_OR_RETURN(set.version, ReadIndicatorSetVersion(reader_.get()));
+  WEIR_ASSIGN_OR_RETURN(Statement s,
+                        reader_->Prepare("SELECT tenant, name, indicator_id, version, definition"
+                                         " FROM indicators ORDER BY tenant, name"));
+  while (true) {
+    WEIR_ASSIGN_OR_RETURN(const bool row, s.Step());
+    if (!row) return set;
+    set.rows.push_back({.tenant = std::string(s.Text(0)),
+                        .name = std::string(s.Text(1)),
+                        .id = IndicatorId::FromBytes(s.Blob(2)),
+                        .version = s.Int(3),
+                        .definition = std::string(s.Blob(4))});
+  }
+}
+
+absl::Status SqliteSnapshot::ReadIndicatorBins(
+    const IndicatorBinFilter& filter,
+    absl::FunctionRef<absl::Status(const IndicatorBin& bin)> row) {
+  WEIR_RETURN_IF_ERROR(CheckIndicatorTier(filter.tier));
+  if (filter.slot.has_value()) {
+    WEIR_RETURN_IF_ERROR(CheckSlots({*filter.slot}, options_.slot_count).status());
+  }
+  const BinRange range = BinRangeOf(filter);
+  if (range.start_seconds >= range.end_seconds) return absl::OkStatus();
+  std::vector<IndicatorId> ids = filter.ids;
+  std::sort(ids.begin(), ids.end());
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  const auto read = [&](Statement* s, bool choose) -> absl::Status {
+    while (true) {
+      WEIR_ASSIGN_OR_RETURN(const bool more, s->Step());
+      if (!more) return absl::OkStatus();
+      const IndicatorBin bin{.tier = filter.tier,
+                             .slot = static_cast<int>(s->Int(2)),
+                             .start_seconds = s->Int(0),
+                             .indicator_id = IndicatorId::FromBytes(s->Blob(1)),
+                             .good = s->Int(3),
+                             .total = s->Int(4)};
+      if (choose && !std::binary_search(ids.begin(), ids.end(), bin.indicator_id)) continue;
+      WEIR_RETURN_IF_ERROR(row(bin));
+    }
+  };
+  const std::string select =
+      "SELECT start_seconds, indicator_id, slot, good, total FROM indicator_bins WHERE tier = ?1";
+  const std::string of_slot = filter.slot.has_value() ? " AND slot = ?4" : "";
+  const std::string order = " ORDER BY start_seconds, indicator_id, slot";
+  const auto bind_slot = [&](Statement* s) {
+    if (filter.slot.has_value()) s->Bind(3, int64_t{*filter.slot});
+  };
+  const int64_t width = kIndicatorTiers[filter.tier].bin_seconds;
+  if (!ids.empty() && (range.end_seconds - range.start_seconds) / width <
+                          kMaxLookups / static_cast<int64_t>(ids.size())) {
+    WEIR_ASSIGN_OR_RETURN(
+        Statement s, reader_->Prepare(absl::StrCat(
+                         select, " AND start_seconds = ?2 AND indicator_id = ?3", of_slot, order)));
+    s.Bind(0, int64_t{filter.tier});
+    bind_slot(&s);
+    for (int64_t start = range.start_seconds; start < range.end_seconds; start += width) {
+      s.Bind(1, start);
+      for (const IndicatorId& id : ids) {
+        char bytes[16];
+        StoreId(id, bytes);
+        s.BindBlob(2, {bytes, sizeof bytes});
+        WEIR_RETURN_IF_ERROR(read(&s, /*choose=*/false));
+      }
+    }
+    return absl::OkStatus();
+  }
+  WEIR_ASSIGN_OR_RETURN(
+      Statement s, reader_->Prepare(absl::StrCat(
+                       select, " AND start_seconds >= ?2 AND start_seconds < ?3", of_slot, order)));
+  s.Bind(0, int64_t{filter.tier});
+  s.Bind(1, range.start_seconds);
+  s.Bind(2, range.end_seconds);
+  bind_slot(&s);
+  return read(&s, !ids.empty());
+}
+
 }  // namespace weir::store

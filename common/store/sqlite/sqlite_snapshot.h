@@ -25,6 +25,10 @@ class SqliteSnapshot : public Snapshot {
                             absl::FunctionRef<absl::Status(const PartialRow& row)> row) override;
   absl::Status ReadCumulatives(
       int slot, absl::FunctionRef<absl::Status(const CumulativeRow& row)> row) override;
+  absl::StatusOr<IndicatorSet> Indicators() override;
+  absl::Status ReadIndicatorBins(
+      const IndicatorBinFilter& filter,
+      absl::FunctionRef<absl::Status(const IndicatorBin& bin)> row) override;
 
  private:
   SqliteStore& store_;

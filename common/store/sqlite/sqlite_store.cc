@@ -43,6 +43,7 @@ struct SqliteStore::Statements {
   Statement insert_series;
   Statement write_cumulative;
   Statement drop_cumulative;
+  Statement add_indicator_bin;
   std::vector<Statement> insert_partial;  // per tier
 };
 
@@ -101,6 +102,17 @@ absl::Status SqliteStore::PrepareStatements() {
   WEIR_ASSIGN_OR_RETURN(s.drop_cumulative, writer_->Prepare("DELETE FROM cumulative_points"
                                                             " WHERE slot = ? AND series_id = ?"
                                                             " AND start_unix_nano = ?"));
+  // Past 64 bits SQLite would go on in floating point.
+  WEIR_ASSIGN_OR_RETURN(
+      s.add_indicator_bin,
+      writer_->Prepare("INSERT INTO indicator_bins"
+                       " (tier, start_seconds, indicator_id, slot, good, total)"
+                       " VALUES (?, ?, ?, ?, ?, ?)"
+                       " ON CONFLICT (tier, start_seconds, indicator_id, slot) DO UPDATE SET"
+                       " good = CASE WHEN good > 9223372036854775807 - excluded.good"
+                       " THEN 9223372036854775807 ELSE good + excluded.good END,"
+                       " total = CASE WHEN total > 9223372036854775807 - excluded.total"
+                       " THEN 9223372036854775807 ELSE total + excluded.total END"));
   for (int tier = 0; tier < options_.tiers.size(); ++tier) {
     std::string sql = absl::StrCat(
         "INSERT INTO partials_", tier,
@@ -128,6 +140,7 @@ absl::StatusOr<Claimed> SqliteStore::ReadClaimed(const std::vector<int>& slots) 
     if (wanted(watermark.slot)) claimed.watermarks.push_back(watermark);
   }
   WEIR_ASSIGN_OR_RETURN(claimed.floors, ReadFloors(writer_.get()));
+  WEIR_ASSIGN_OR_RETURN(claimed.indicator_set_version, ReadIndicatorSetVersion(writer_.get()));
   return claimed;
 }
 
@@ -178,12 +191,15 @@ absl::StatusOr<CommitResult> SqliteStore::CommitInside(const Transaction& t) {
   if (!watermarks_agree) return CommitResult::kConflict;
   WEIR_ASSIGN_OR_RETURN(const bool derives_agree, AdvanceDerived(t));
   if (!derives_agree) return CommitResult::kConflict;
+  WEIR_ASSIGN_OR_RETURN(const bool indicators_agree, AdvanceIndicators(t));
+  if (!indicators_agree) return CommitResult::kConflict;
   WEIR_ASSIGN_OR_RETURN(const bool floors_agree, FloorsAgree(t));
   if (!floors_agree) return CommitResult::kFloorsMoved;
   WEIR_RETURN_IF_ERROR(InsertSeries(t));
   WEIR_RETURN_IF_ERROR(WriteCumulatives(t));
   WEIR_RETURN_IF_ERROR(DropCumulatives(t));
   WEIR_RETURN_IF_ERROR(InsertPartials(t));
+  WEIR_RETURN_IF_ERROR(AddIndicatorBins(t));
   return CommitResult::kCommitted;
 }
 
@@ -244,6 +260,79 @@ absl::StatusOr<bool> SqliteStore::AdvanceDerived(const Transaction& t) {
     if (!one) return false;
   }
   return true;
+}
+
+absl::StatusOr<bool> SqliteStore::AdvanceIndicators(const Transaction& t) {
+  if (t.indicator_set_version != 0) {
+    WEIR_ASSIGN_OR_RETURN(const int64_t version, ReadIndicatorSetVersion(writer_.get()));
+    if (version != t.indicator_set_version) return false;
+  }
+  if (t.indicator_changes.empty()) return true;
+  bool orphans = false;
+  // Deletions first: what they free may be taken in the same transaction.
+  for (const bool deleted : {true, false}) {
+    for (const auto& change : t.indicator_changes) {
+      if (change.deleted != deleted) continue;
+      WEIR_ASSIGN_OR_RETURN(const bool agrees, ChangeIndicator(change, &orphans));
+      if (!agrees) return false;
+    }
+  }
+  WEIR_RETURN_IF_ERROR(
+      writer_->Execute(absl::StrCat("UPDATE indicator_set SET version = version + 1",
+                                    orphans ? ", deleted_version = version + 1" : "")));
+  return true;
+}
+
+absl::StatusOr<bool> SqliteStore::ChangeIndicator(const Transaction::IndicatorChange& change,
+                                                  bool* orphans) {
+  const IndicatorRow& row = change.row;
+  WEIR_ASSIGN_OR_RETURN(Statement old, writer_->Prepare("SELECT version, indicator_id"
+                                                        " FROM indicators"
+                                                        " WHERE tenant = ? AND name = ?"));
+  old.BindText(0, row.tenant);
+  old.BindText(1, row.name);
+  WEIR_ASSIGN_OR_RETURN(const bool found, old.Step());
+  if (change.old_version != (found ? old.Int(0) : 0)) return false;
+  if (found && (change.deleted || IndicatorId::FromBytes(old.Blob(1)) != row.id)) *orphans = true;
+  if (change.deleted) {
+    WEIR_ASSIGN_OR_RETURN(Statement remove, writer_->Prepare("DELETE FROM indicators"
+                                                             " WHERE tenant = ? AND name = ?"));
+    remove.BindText(0, row.tenant);
+    remove.BindText(1, row.name);
+    WEIR_RETURN_IF_ERROR(remove.Run());
+    return true;
+  }
+  WEIR_ASSIGN_OR_RETURN(
+      Statement put,
+      writer_->Prepare("INSERT INTO indicators (tenant, name, indicator_id, version, definition)"
+                       " VALUES (?, ?, ?, ?, ?) ON CONFLICT (tenant, name) DO UPDATE SET"
+                       " indicator_id = excluded.indicator_id, version = excluded.version,"
+                       " definition = excluded.definition"));
+  char id[16];
+  StoreId(row.id, id);
+  put.BindText(0, row.tenant);
+  put.BindText(1, row.name);
+  put.BindBlob(2, {id, sizeof id});
+  put.Bind(3, row.version);
+  put.BindBlob(4, row.definition);
+  WEIR_RETURN_IF_ERROR(put.Run());
+  return true;
+}
+
+absl::Status SqliteStore::AddIndicatorBins(const Transaction& t) {
+  Statement& s = statements_->add_indicator_bin;
+  for (const IndicatorBin& bin : t.indicator_bins) {
+    char id[16];
+    StoreId(bin.indicator_id, id);
+    s.Bind(0, int64_t{bin.tier});
+    s.Bind(1, bin.start_seconds);
+    s.BindBlob(2, {id, sizeof id});
+    s.Bind(3, int64_t{bin.slot});
+    s.Bind(4, bin.good);
+    s.Bind(5, bin.total);
+    WEIR_RETURN_IF_ERROR(s.Run());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status SqliteStore::InsertSeries(const Transaction& t) {
@@ -400,6 +489,104 @@ absl::StatusOr<bool> SqliteStore::DropBelowFloor(int tier, int64_t max_rows) {
   };
   absl::StatusOr<bool> more = drop();
   writer_->Rollback();
+  return more;
+}
+
+absl::StatusOr<bool> SqliteStore::DropIndicatorBins(int tier, int64_t before_seconds,
+                                                    int64_t max_rows) {
+  WEIR_RETURN_IF_ERROR(CheckIndicatorTier(tier));
+  if (max_rows < 1) return absl::InvalidArgumentError(absl::StrCat(max_rows, " rows"));
+  IndicatorSweep sweep = sweeps_[tier];
+  WEIR_RETURN_IF_ERROR(writer_->Begin());
+  const auto drop = [&]() -> absl::StatusOr<bool> {
+    WEIR_ASSIGN_OR_RETURN(bool more, DropOldBins(tier, before_seconds, max_rows));
+    if (!more) {
+      WEIR_ASSIGN_OR_RETURN(more, SweepBins(tier, max_rows - writer_->changes(), &sweep));
+    }
+    WEIR_RETURN_IF_ERROR(writer_->Commit());
+    return more;
+  };
+  absl::StatusOr<bool> more = drop();
+  if (more.ok()) sweeps_[tier] = sweep;
+  writer_->Rollback();
+  return more;
+}
+
+absl::StatusOr<bool> SqliteStore::DropOldBins(int tier, int64_t before_seconds, int64_t max_rows) {
+  // The key of the first row that stays, so the delete is one range of the tree.
+  WEIR_ASSIGN_OR_RETURN(
+      Statement edge,
+      writer_->Prepare("SELECT start_seconds, indicator_id, slot FROM indicator_bins"
+                       " WHERE tier = ? AND start_seconds < ?"
+                       " ORDER BY start_seconds, indicator_id, slot LIMIT 1 OFFSET ?"));
+  edge.Bind(0, int64_t{tier});
+  edge.Bind(1, before_seconds);
+  edge.Bind(2, max_rows);
+  WEIR_ASSIGN_OR_RETURN(const bool more, edge.Step());
+  WEIR_ASSIGN_OR_RETURN(
+      Statement remove,
+      writer_->Prepare(more ? "DELETE FROM indicator_bins WHERE tier = ?"
+                              " AND (start_seconds, indicator_id, slot) < (?, ?, ?)"
+                            : "DELETE FROM indicator_bins WHERE tier = ? AND start_seconds < ?"));
+  remove.Bind(0, int64_t{tier});
+  remove.Bind(1, more ? edge.Int(0) : before_seconds);
+  if (more) {
+    remove.BindBlob(2, edge.Blob(1));
+    remove.Bind(3, edge.Int(2));
+  }
+  WEIR_RETURN_IF_ERROR(remove.Run());
+  return more;
+}
+
+absl::StatusOr<bool> SqliteStore::SweepBins(int tier, int64_t max_rows, IndicatorSweep* sweep) {
+  WEIR_ASSIGN_OR_RETURN(Statement version,
+                        writer_->Prepare("SELECT deleted_version FROM indicator_set"));
+  WEIR_RETURN_IF_ERROR(version.Step().status());
+  sweep->Begin(version.Int(0));
+  version.Reset();
+  if (!sweep->pending || max_rows < 1) return sweep->pending;
+  char after_id[16];
+  StoreId(sweep->after.indicator_id, after_id);
+  const auto bind_after = [&](Statement* s) {
+    s->Bind(0, int64_t{tier});
+    s->Bind(1, sweep->after.start_seconds);
+    s->BindBlob(2, {after_id, sizeof after_id});
+    s->Bind(3, int64_t{sweep->after.slot});
+  };
+  // The last row that this step looks at.
+  WEIR_ASSIGN_OR_RETURN(
+      Statement edge,
+      writer_->Prepare("SELECT start_seconds, indicator_id, slot FROM indicator_bins"
+                       " WHERE tier = ?1 AND (start_seconds, indicator_id, slot) > (?2, ?3, ?4)"
+                       " ORDER BY start_seconds, indicator_id, slot LIMIT 1 OFFSET ?5"));
+  bind_after(&edge);
+  edge.Bind(4, max_rows - 1);
+  WEIR_ASSIGN_OR_RETURN(const bool more, edge.Step());
+  IndicatorSweep::Position last;
+  if (more) {
+    last = {.start_seconds = edge.Int(0),
+            .indicator_id = IndicatorId::FromBytes(edge.Blob(1)),
+            .slot = static_cast<int>(edge.Int(2))};
+    edge.Reset();
+  }
+  WEIR_ASSIGN_OR_RETURN(
+      Statement remove,
+      writer_->Prepare(
+          absl::StrCat("DELETE FROM indicator_bins"
+                       " WHERE tier = ?1 AND (start_seconds, indicator_id, slot) > (?2, ?3, ?4)",
+                       more ? " AND (start_seconds, indicator_id, slot) <= (?5, ?6, ?7)" : "",
+                       " AND indicator_id NOT IN (SELECT indicator_id FROM indicators)")));
+  bind_after(&remove);
+  char last_id[16];
+  StoreId(last.indicator_id, last_id);
+  if (more) {
+    remove.Bind(4, last.start_seconds);
+    remove.BindBlob(5, {last_id, sizeof last_id});
+    remove.Bind(6, int64_t{last.slot});
+  }
+  WEIR_RETURN_IF_ERROR(remove.Run());
+  sweep->pending = more;
+  sweep->after = last;
   return more;
 }
 

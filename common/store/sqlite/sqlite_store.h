@@ -15,6 +15,7 @@
 #include "common/base/mutex.h"
 #include "common/store/sqlite/connection.h"
 #include "common/store/store.h"
+#include "common/store/transaction.h"
 
 namespace weir::store {
 
@@ -38,6 +39,8 @@ class SqliteStore : public Store {
   absl::StatusOr<std::unique_ptr<Snapshot>> OpenSnapshot() override;
   absl::StatusOr<int64_t> RaiseFloor(int tier, int64_t floor_seconds) override;
   absl::StatusOr<bool> DropBelowFloor(int tier, int64_t max_rows) override;
+  absl::StatusOr<bool> DropIndicatorBins(int tier, int64_t before_seconds,
+                                         int64_t max_rows) override;
 
  private:
   friend class SqliteSnapshot;
@@ -52,11 +55,17 @@ class SqliteStore : public Store {
   absl::StatusOr<bool> FloorsAgree(const Transaction& t);
   absl::StatusOr<bool> AdvanceWatermarks(const Transaction& t);
   absl::StatusOr<bool> AdvanceDerived(const Transaction& t);
+  absl::StatusOr<bool> AdvanceIndicators(const Transaction& t);
+  absl::StatusOr<bool> ChangeIndicator(const Transaction::IndicatorChange& change, bool* orphans);
   absl::Status InsertSeries(const Transaction& t);
   absl::Status WriteCumulatives(const Transaction& t);
   absl::Status DropCumulatives(const Transaction& t);
   absl::Status InsertPartials(const Transaction& t);
+  absl::Status AddIndicatorBins(const Transaction& t);
   absl::StatusOr<CommitResult> CommitInside(const Transaction& t);
+  // The parts of DropIndicatorBins; each returns whether there may be more.
+  absl::StatusOr<bool> DropOldBins(int tier, int64_t before_seconds, int64_t max_rows);
+  absl::StatusOr<bool> SweepBins(int tier, int64_t max_rows, IndicatorSweep* sweep);
   void ReturnReader(std::unique_ptr<Connection> reader);
 
   const std::string path_;
@@ -66,6 +75,7 @@ class SqliteStore : public Store {
   // Owned by the one thread that commits. Statements go before their connection.
   std::unique_ptr<Connection> writer_;
   std::unique_ptr<Statements> statements_;
+  std::vector<IndicatorSweep> sweeps_{kIndicatorTierCount};
 
   // Everything below is guarded by mu_.
   Mutex mu_;

@@ -5,12 +5,15 @@
 #include <map>
 
 #include "common/alias/alias_file.h"
+#include "common/testing/status_matchers.h"
+#include "opentelemetry/proto/collector/metrics/v1/metrics_service.pb.h"
 #include "services/collector/otlp_reader.h"
 
 namespace weir::collector {
 namespace {
 
 namespace metrics = opentelemetry::proto::metrics::v1;
+namespace otlp = opentelemetry::proto::collector::metrics::v1;
 
 const absl::Time kNow = absl::FromUnixSeconds(1'750'000'000);
 constexpr uint64_t kTime = 1'750'000'000'000'000'000;
@@ -31,8 +34,10 @@ class OtlpAliasTest : public ::testing::Test {
   }
   // What is taken in: names and values.
   std::multimap<std::string, PointValue> Read() {
-    OtlpReader reader(limits_, table_, kNow);
-    reader.Read(request_);
+    OtlpReader reader(limits_, table_, cache_, kNow);
+    OtlpReader::Request raw;
+    EXPECT_TRUE(raw.ParseFromString(request_.SerializeAsString()));
+    EXPECT_THAT(reader.Read(raw), test::IsOk());
     rejections_ = reader.rejections();
     std::multimap<std::string, PointValue> taken;
     for (const AdmittedBatch& batch : reader.TakeBatches()) {
@@ -52,6 +57,7 @@ class OtlpAliasTest : public ::testing::Test {
   const AliasTable aliases_ = LoadAliases("").value();
   Limits limits_;
   SeriesTable table_{4, 1000, nullptr, &aliases_};
+  SeriesCache cache_;
   otlp::ExportMetricsServiceRequest request_;
   Rejections rejections_;
 };
@@ -121,8 +127,10 @@ TEST_F(OtlpAliasTest, AnExponentialHistogramIsScaledOrKeepsItsName) {
     point->mutable_positive()->set_offset(5);
     point->mutable_positive()->add_bucket_counts(1);
   }
-  OtlpReader reader(limits, table, kNow);
-  reader.Read(request_);
+  OtlpReader reader(limits, table, cache_, kNow);
+  OtlpReader::Request raw;
+  EXPECT_TRUE(raw.ParseFromString(request_.SerializeAsString()));
+  EXPECT_THAT(reader.Read(raw), test::IsOk());
   EXPECT_EQ(reader.rejections().count(), 0);
   const std::vector<AdmittedBatch> batches = reader.TakeBatches();
   ASSERT_EQ(batches[0].samples.size(), 2u);
