@@ -38,6 +38,7 @@ struct Config {
   // As the collector's.
   bool aliases_enabled = true;
   std::string aliases_file;
+  absl::Duration remote_write_failover_after = collector::Config().remote_write_failover_after;
   std::string log_level = "info";
 
   void Bind(config::Loader& loader) {
@@ -61,6 +62,9 @@ struct Config {
     loader.Add("aliases.enabled", &aliases_enabled,
                {.help = "Renames engines' metrics to canonical ones, in their units."});
     loader.Add("aliases.file", &aliases_file, {.help = "Aliases beside those shipped, as YAML."});
+    loader.Add(
+        "remote_write.failover_after", &remote_write_failover_after,
+        {.help = "How long the elected replica of a Prometheus pair may be silent.", .min = 1});
     loader.Add("log_level", &log_level,
                {.help = "The least severe lines logged.",
                 .choices = {"debug", "info", "warning", "error"}});
@@ -144,6 +148,7 @@ int Run(const std::vector<std::string>& arguments) {
   collector_config.insecure = config.insecure;
   collector_config.aliases_enabled = config.aliases_enabled;
   collector_config.aliases_file = config.aliases_file;
+  collector_config.remote_write_failover_after = config.remote_write_failover_after;
   collector_config.wal_directory = config.data_dir + "/wal";
   collector_config.aggregator_address = over_socket ? "unix:" + socket : aggregator.address(0);
   collector::App collector(collector_config, clock, registry);
