@@ -185,16 +185,21 @@ std::optional<PointValue> NumberIncrease(const PointValue& from, const PointValu
   return std::clamp(NumberOf(to) - NumberOf(from), -kLargest, kLargest);
 }
 
-// The same counts with only these bounds. REQUIRES: some of the buckets' own.
-std::vector<int64_t> CountsWithin(const ExplicitBuckets& buckets,
-                                  const std::vector<double>& bounds) {
-  std::vector<int64_t> counts(bounds.size() + 1, 0);
-  size_t at = 0;
+// How many values lie up to each of these bounds, and in all. REQUIRES: some of the
+// buckets' own.
+std::vector<int64_t> CountsUpTo(const ExplicitBuckets& buckets, const std::vector<double>& bounds) {
+  std::vector<int64_t> up_to;
+  up_to.reserve(bounds.size() + 1);
+  int64_t count = 0;
   for (size_t i = 0; i < buckets.counts.size(); ++i) {
-    counts[at] += buckets.counts[i];
-    if (at < bounds.size() && i < buckets.bounds.size() && buckets.bounds[i] == bounds[at]) ++at;
+    count += buckets.counts[i];
+    if (up_to.size() < bounds.size() && i < buckets.bounds.size() &&
+        buckets.bounds[i] == bounds[up_to.size()]) {
+      up_to.push_back(count);
+    }
   }
-  return counts;
+  up_to.push_back(count);
+  return up_to;
 }
 
 std::optional<ExplicitBuckets> ExplicitIncrease(const ExplicitBuckets& from,
@@ -206,12 +211,17 @@ std::optional<ExplicitBuckets> ExplicitIncrease(const ExplicitBuckets& from,
   if (increase.bounds.empty() && (from.counts.size() != 1 || to.counts.size() != 1)) {
     return increase;
   }
-  const std::vector<int64_t> before = CountsWithin(from, increase.bounds);
-  increase.counts = CountsWithin(to, increase.bounds);
-  for (size_t i = 0; i < before.size(); ++i) {
-    if (increase.counts[i] < before[i]) return std::nullopt;
-    increase.counts[i] -= before[i];
+  const std::vector<int64_t> before = CountsUpTo(from, increase.bounds);
+  increase.counts = CountsUpTo(to, increase.bounds);
+  std::vector<int64_t>& counts = increase.counts;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] < before[i]) return std::nullopt;
+    counts[i] -= before[i];
   }
+  // What had been counted in the whole and not yet in a bucket is in it now: the whole
+  // has the last word.
+  for (size_t i = counts.size() - 1; i > 0; --i) counts[i - 1] = std::min(counts[i - 1], counts[i]);
+  for (size_t i = counts.size() - 1; i > 0; --i) counts[i] -= counts[i - 1];
   return increase;
 }
 

@@ -97,8 +97,8 @@ struct Point {
   friend bool operator==(const Point&, const Point&) = default;
 };
 
-// The largest count that a part of a histogram may have: Prometheus sends doubles, and
-// larger ones are not exact.
+// No count of a part of a histogram is larger: Prometheus sends doubles, which are not
+// exact beyond.
 inline constexpr int64_t kMaxPartCount = int64_t{1} << 53;
 
 // The most buckets one histogram may have, both signs together.
@@ -125,9 +125,10 @@ bool Comparable(const PointValue& from, const PointValue& to);
 // do; numbers when `monotonic`): it began anew, and all of it is new.
 // REQUIRES: Comparable(from, to).
 //
-// Of explicit buckets the increase has the bounds that both have: counts stay exact
-// where a bound comes or goes. A histogram's increase has the extremes of `to` only as far as they
-// must have come in between.
+// Of explicit buckets the increase has the bounds that both have, and began anew is what
+// fell up to one of them or in all: counts stay exact where a bound comes or goes, and
+// where buckets were not read at one time. A histogram's increase has the extremes of `to` only as
+// far as they must have come in between.
 std::optional<PointValue> Increase(const PointValue& from, const PointValue& to, bool monotonic);
 
 // Adds what `histogram` counts, all of it at one time. The aggregate's sum and

@@ -130,6 +130,22 @@ TEST(PointTest, AnIncreaseHasTheBoundsThatBothHave) {
   EXPECT_EQ(Increase(before, recorded({2}, {3, 3, 3, 3}), true), std::nullopt);
 }
 
+TEST(PointTest, BucketsThatWereNotReadAtOneTimeDoNotBeginAnew) {
+  const auto histogram = [](std::vector<int64_t> counts) {
+    int64_t count = 0;
+    for (const int64_t each : counts) count += each;
+    return Histogram{.count = count,
+                     .buckets = ExplicitBuckets{.bounds = {1, 2}, .counts = std::move(counts)}};
+  };
+  // Three came after the first bucket was read, and before the last one was.
+  const auto increase = Increase(histogram({10, 0, 3}), histogram({13, 0, 1}), true);
+  ASSERT_TRUE(increase.has_value());
+  EXPECT_EQ(std::get<Histogram>(*increase).count, 1);
+  EXPECT_EQ(std::get<ExplicitBuckets>(std::get<Histogram>(*increase).buckets).counts,
+            (std::vector<int64_t>{1, 0, 0}));
+  EXPECT_EQ(Increase(histogram({10, 0, 3}), histogram({9, 5, 3}), true), std::nullopt);
+}
+
 TEST(PointTest, PartsOfAHistogramSurvive) {
   using Role = HistogramPart::Role;
   for (const Point& point : {
@@ -190,7 +206,7 @@ TEST(PointTest, WhatFellBeganAnewAndOtherFormsDoNotCompare) {
   EXPECT_TRUE(Comparable(recorder.Exponential(2), recorder.Exponential(3)));
   // As many values, but not the same ones.
   Recorder third({1, 2});
-  third.Record(0.5);
+  third.Record(3);
   EXPECT_EQ(Increase(histogram, third.Explicit(), true), std::nullopt);
   EXPECT_EQ(Increase(recorder.Exponential(3), third.Exponential(3), true), std::nullopt);
 }

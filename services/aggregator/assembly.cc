@@ -33,23 +33,33 @@ HistogramAssembly::Outcome HistogramAssembly::Add(const AssemblyOptions& options
   WEIR_CHECK(point.part.has_value());
   const std::optional<size_t> found = FindOrAddPart(*point.part);
   if (!found.has_value()) return Outcome::kTooMany;
+  Part& part = parts_[*found];
   if (point.part->gone) {
-    parts_[*found].awaited = false;
+    // A marker of the series before it says nothing of one that goes on.
+    if (time_unix_nano <= part.last_unix_nano) return Outcome::kLate;
+    part.awaited = false;
+    learning_ |= AwaitsNone();
     CountBehind();
     TakeWhole(options, take);
     return Outcome::kTaken;
   }
-  if (time_unix_nano <= taken_until_) return Outcome::kLate;
   const bool in_order = time_unix_nano == newest_;
-  Scrape& scrape = FindOrAddScrape(options, time_unix_nano);
-  if (scrape.values.size() <= *found) scrape.values.resize(parts_.size());
-  if (scrape.values[*found].has_value()) return Outcome::kLate;
-  scrape.values[*found] = NumberOf(point.value);
-  scrape.start_unix_nano = std::max(scrape.start_unix_nano, point.start_unix_nano);
-  Part& part = parts_[*found];
-  const bool was_behind = IsBehind(part);
+  const bool late = time_unix_nano <= taken_until_;
+  Scrape* const scrape = late ? nullptr : &FindOrAddScrape(options, time_unix_nano);
+  const bool was_behind = !scrapes_.empty() && IsBehind(part);
   part.awaited = true;
   part.last_unix_nano = std::max(part.last_unix_nano, time_unix_nano);
+  if (late) {
+    CountBehind();
+    return Outcome::kLate;
+  }
+  if (scrape->values.size() <= *found) {
+    waiting_values_ += *found + 1 - scrape->values.size();
+    scrape->values.resize(*found + 1);
+  }
+  if (scrape->values[*found].has_value()) return Outcome::kLate;
+  scrape->values[*found] = NumberOf(point.value);
+  scrape->start_unix_nano = std::max(scrape->start_unix_nano, point.start_unix_nano);
   if (in_order) {
     behind_ -= was_behind ? 1 : 0;
   } else {
@@ -57,6 +67,10 @@ HistogramAssembly::Outcome HistogramAssembly::Add(const AssemblyOptions& options
   }
   TakeWhole(options, take);
   return Outcome::kTaken;
+}
+
+bool HistogramAssembly::AwaitsNone() const {
+  return std::none_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.awaited; });
 }
 
 bool HistogramAssembly::IsBehind(const Part& part) const {
@@ -74,14 +88,22 @@ std::optional<size_t> HistogramAssembly::FindOrAddPart(const HistogramPart& part
     return known.role == part.role && known.upper_bound == part.upper_bound;
   };
   // Parts mostly come in the order in which they came before.
-  if (++found_ >= parts_.size()) found_ = 0;
-  if (found_ < parts_.size() && is_it(parts_[found_])) return found_;
+  if (++last_found_ >= parts_.size()) last_found_ = 0;
+  if (last_found_ < parts_.size() && is_it(parts_[last_found_])) return last_found_;
   const auto known = std::find_if(parts_.begin(), parts_.end(), is_it);
-  found_ = static_cast<size_t>(known - parts_.begin());
-  if (known != parts_.end()) return found_;
-  if (parts_.size() == kMaxParts) return std::nullopt;
+  last_found_ = static_cast<size_t>(known - parts_.begin());
+  if (known != parts_.end()) return last_found_;
+  const auto is_bound = [](HistogramPart::Role role, double upper_bound) {
+    return role == HistogramPart::Role::kBucket && upper_bound < kInfinity;
+  };
+  if (is_bound(part.role, part.upper_bound) && parts_.size() >= kMaxBounds &&
+      std::count_if(parts_.begin(), parts_.end(), [&](const Part& other) {
+        return is_bound(other.role, other.upper_bound);
+      }) >= static_cast<std::ptrdiff_t>(kMaxBounds)) {
+    return std::nullopt;
+  }
   parts_.push_back({.role = part.role, .upper_bound = part.upper_bound, .awaited = false});
-  return found_;
+  return last_found_;
 }
 
 HistogramAssembly::Scrape& HistogramAssembly::FindOrAddScrape(const AssemblyOptions& options,
@@ -94,22 +116,25 @@ HistogramAssembly::Scrape& HistogramAssembly::FindOrAddScrape(const AssemblyOpti
     newest_ = time;
     const int64_t silent = time - absl::ToInt64Nanoseconds(options.max_silence);
     for (Part& part : parts_) part.awaited &= part.last_unix_nano >= silent;
+    learning_ |= AwaitsNone();
   }
   return *scrapes_.insert(at, {.time_unix_nano = time});
 }
 
 bool HistogramAssembly::FrontIsWhole(const AssemblyOptions& options) const {
-  if (scrapes_.size() > options.max_waiting) return true;
+  if (scrapes_.size() > options.max_waiting || waiting_values_ > options.max_waiting_values) {
+    return true;
+  }
   if (behind_ > 0) return false;
-  const bool first = taken_until_ == INT64_MIN;
-  return !first || scrapes_.size() > 2 ||
-         std::none_of(parts_.begin(), parts_.end(), [](const Part& part) { return part.awaited; });
+  return !learning_ || scrapes_.size() > 2 || AwaitsNone();
 }
 
 void HistogramAssembly::TakeWhole(const AssemblyOptions& options, TakeHistogram take) {
   while (!scrapes_.empty() && FrontIsWhole(options)) {
+    learning_ = AwaitsNone();
     const Scrape scrape = std::move(scrapes_.front());
     scrapes_.pop_front();
+    waiting_values_ -= scrape.values.size();
     taken_until_ = scrape.time_unix_nano;
     CountBehind();
     if (const std::optional<Point> histogram = Assemble(scrape)) {
@@ -163,6 +188,7 @@ std::optional<Point> HistogramAssembly::Assemble(const Scrape& scrape) const {
   histogram.count = std::max(*total, below);
   if (!buckets.bounds.empty()) buckets.counts.push_back(histogram.count - below);
   histogram.buckets = std::move(buckets);
+  if (!ValidateHistogram(histogram).ok()) return std::nullopt;
   return Point{
       .cumulative = true, .start_unix_nano = scrape.start_unix_nano, .value = std::move(histogram)};
 }
@@ -171,6 +197,7 @@ void HistogramAssembly::AppendTo(std::string* out) const {
   AppendFixed(kVersion, out);
   AppendFixed(newest_, out);
   AppendFixed(taken_until_, out);
+  AppendFixed(static_cast<uint8_t>(learning_), out);
   AppendVarint(parts_.size(), out);
   for (const Part& part : parts_) {
     const auto role = static_cast<uint8_t>(part.role);
@@ -203,6 +230,9 @@ absl::StatusOr<HistogramAssembly> HistogramAssembly::Parse(std::string_view byte
   if (reader.Fixed<uint8_t>() != kVersion) return damaged;
   assembly.newest_ = reader.Fixed<int64_t>();
   assembly.taken_until_ = reader.Fixed<int64_t>();
+  const auto learning = reader.Fixed<uint8_t>();
+  if (learning > 1) return damaged;
+  assembly.learning_ = learning == 1;
   const uint64_t part_count = reader.Varint();
   if (part_count > kMaxParts) return damaged;
   for (uint64_t i = 0; i < part_count && reader.ok(); ++i) {
@@ -227,6 +257,7 @@ absl::StatusOr<HistogramAssembly> HistogramAssembly::Parse(std::string_view byte
     const uint64_t value_count = reader.Varint();
     if (value_count > part_count) return damaged;
     scrape.values.resize(value_count);
+    assembly.waiting_values_ += value_count;
     for (uint64_t j = 0; j < value_count && reader.ok(); ++j) {
       const auto present = reader.Fixed<uint8_t>();
       if (present > 1) return damaged;
@@ -252,7 +283,8 @@ HistogramAssembly::Outcome AssemblyTable::Add(SeriesNumber series, int64_t time_
   if (entry == nullptr) entry = std::make_unique<Entry>();
   const auto outcome = entry->assembly.Add(options_, time_unix_nano, point, take);
   incomplete_ += entry->assembly.TakeIncomplete();
-  if (outcome == HistogramAssembly::Outcome::kTaken && !std::exchange(entry->changed, true)) {
+  // What is late is waited for from now on.
+  if (outcome != HistogramAssembly::Outcome::kTooMany && !std::exchange(entry->changed, true)) {
     changed_.push_back(series);
   }
   return outcome;

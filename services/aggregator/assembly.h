@@ -9,10 +9,11 @@
 //   parts ──Add──> scrapes of a series ──whole──> CumulativeTable ──increase──> bin
 //
 // A part is waited for from when it is first met until its series ends or nothing came
-// of it for max_silence of event time. Which parts there are is not known at a series'
-// first scrape: that one waits for two later times to begin. At most max_waiting
-// scrapes wait; then the oldest is taken as it is. A part whose scrape has been taken
-// is late and adds nothing.
+// of it for max_silence of event time. While no part is waited for, at first and after
+// all have ended or fallen silent, it is not known which parts there are: then the
+// first scrape waits for two later times to begin. At most max_waiting scrapes wait,
+// with max_waiting_values values; then the oldest is taken as it is. A part whose scrape
+// has been taken is late and adds nothing, but is waited for from then on.
 //
 // Like the table of running totals, what waits is part of what a flush commits
 // (docs/formats/parts.md).
@@ -26,6 +27,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -42,8 +44,9 @@ namespace weir::aggregator {
 struct AssemblyOptions {
   // A part that has been silent for this long, by event times, is not waited for.
   absl::Duration max_silence = absl::Minutes(10);
-  // The most scrapes of one series that wait.
+  // The most scrapes of one series that wait, and values in them, missing ones too.
   size_t max_waiting = 64;
+  size_t max_waiting_values = 16 << 10;
 };
 
 // Takes a scrape that is whole.
@@ -57,19 +60,21 @@ class HistogramAssembly {
     kLate,     // its scrape is done, or has it already: adds nothing
     kTooMany,  // the series has kMaxParts parts already: adds nothing
   };
-  // As many as a histogram has buckets, with a sum and a count.
-  static constexpr size_t kMaxParts = kMaxHistogramBuckets + 2;
+  // Bounds are one less than buckets.
+  static constexpr size_t kMaxBounds = kMaxHistogramBuckets - 1;
+  // With the bucket that has no bound, the sum and the count.
+  static constexpr size_t kMaxParts = kMaxBounds + 3;
 
   // Adds a part; `take` is called for each scrape that is whole with it, in order of
   // time. REQUIRES: point.part.
   Outcome Add(const AssemblyOptions& options, int64_t time_unix_nano, const Point& point,
               TakeHistogram take);
 
-  // Scrapes without buckets up to infinity and without a count are no histogram.
+  // Scrapes that were taken and are no histogram: they have neither a count nor the
+  // bucket that has no bound.
   int64_t TakeIncomplete() { return std::exchange(incomplete_, 0); }
 
   int64_t newest_unix_nano() const { return newest_; }
-  size_t waiting() const { return scrapes_.size(); }
 
   // docs/formats/parts.md.
   void AppendTo(std::string* out) const;
@@ -100,6 +105,7 @@ class HistogramAssembly {
   // REQUIRES: a scrape waits.
   bool IsBehind(const Part& part) const;
   void CountBehind();
+  bool AwaitsNone() const;
   // Forgets parts that are not awaited. REQUIRES: no scrape waits.
   void ForgetParts();
 
@@ -107,10 +113,12 @@ class HistogramAssembly {
   std::deque<Scrape> scrapes_;  // waiting, by time
   int64_t newest_ = INT64_MIN;  // the latest time met
   int64_t taken_until_ = INT64_MIN;
+  bool learning_ = true;  // which parts there are is not known
   // For speed: the part found last; the awaited parts that have not come for the front
   // scrape's time or a later one.
-  size_t found_ = 0;
+  size_t last_found_ = 0;
   size_t behind_ = 0;
+  size_t waiting_values_ = 0;  // of all scrapes, missing ones too
   int64_t incomplete_ = 0;
 };
 

@@ -145,7 +145,58 @@ TEST_F(AssemblyTest, ASeriesOfWhichEverythingEndedLeavesNothingBehind) {
   EXPECT_THAT(taken_, IsEmpty());
   Add(2, Gone(Bucket(kInfinity, 0)));
   EXPECT_THAT(TakenTimes(), ElementsAre(1));
-  EXPECT_EQ(assembly_.waiting(), 0);
+}
+
+TEST_F(AssemblyTest, AfterAFailedScrapeItIsLearnedAnewWhichPartsThereAre) {
+  Establish();
+  const std::vector<Point> parts = {Bucket(1, 3), Bucket(kInfinity, 5), Sum(2), Count(5)};
+  for (const Point& part : parts) Add(kBegin, Gone(part));
+  for (int64_t time = kBegin + 1; time < kBegin + 5; ++time) {
+    for (const Point& part : parts) EXPECT_EQ(Add(time, part), Outcome::kTaken);
+  }
+  EXPECT_THAT(TakenTimes(), ElementsAre(kBegin + 1, kBegin + 2, kBegin + 3, kBegin + 4));
+  for (const Taken& taken : taken_) EXPECT_EQ(taken.histogram.sum, 2);
+}
+
+TEST_F(AssemblyTest, AfterALongSilenceToo) {
+  Establish();
+  const int64_t later = kBegin + 2 * absl::ToInt64Nanoseconds(options_.max_silence);
+  for (int64_t time = later; time < later + 4; ++time) {
+    for (const Point& part : {Bucket(1, 3), Bucket(kInfinity, 5), Sum(2), Count(5)}) {
+      EXPECT_EQ(Add(time, part), Outcome::kTaken);
+    }
+  }
+  EXPECT_THAT(TakenTimes(), ElementsAre(later, later + 1, later + 2, later + 3));
+}
+
+TEST_F(AssemblyTest, APartThatWasLateIsWaitedForFromThenOn) {
+  Establish();
+  for (const Point& part : {Bucket(1, 3), Bucket(kInfinity, 5), Sum(2), Count(5)}) {
+    Add(kBegin, part);
+  }
+  EXPECT_EQ(Add(kBegin, Bucket(2, 4)), Outcome::kLate) << "of a slower connection";
+  for (const Point& part : {Bucket(1, 3), Bucket(kInfinity, 5), Sum(2), Count(5)}) {
+    Add(kBegin + 1, part);
+  }
+  EXPECT_THAT(TakenTimes(), ElementsAre(kBegin));
+  EXPECT_EQ(Add(kBegin + 1, Bucket(2, 4)), Outcome::kTaken);
+  EXPECT_THAT(TakenTimes(), ElementsAre(kBegin, kBegin + 1));
+}
+
+TEST_F(AssemblyTest, AMarkerOfTheSeriesBeforeSaysNothing) {
+  Establish();
+  Add(kBegin, Bucket(1, 3));
+  EXPECT_EQ(Add(kBegin, Gone(Bucket(1, 0))), Outcome::kLate) << "le=1 became le=1.0";
+  for (const Point& part : {Bucket(kInfinity, 5), Sum(2), Count(5)}) Add(kBegin, part);
+  for (const Point& part : {Bucket(kInfinity, 5), Sum(2), Count(5)}) Add(kBegin + 1, part);
+  EXPECT_THAT(TakenTimes(), ElementsAre(kBegin)) << "the bucket is waited for";
+}
+
+TEST_F(AssemblyTest, NoMoreValuesWaitThanMay) {
+  Establish();
+  options_.max_waiting_values = 10;
+  for (int64_t i = 0; i < 6; ++i) Add(kBegin + i, Bucket(kInfinity, i));
+  EXPECT_FALSE(taken_.empty());
 }
 
 TEST_F(AssemblyTest, ASilentPartIsNotWaitedForAnyLonger) {
@@ -214,11 +265,19 @@ TEST_F(AssemblyTest, TheStartIsThatOfItsParts) {
 }
 
 TEST_F(AssemblyTest, AHistogramHasOnlySoManyParts) {
-  for (size_t i = 0; i < HistogramAssembly::kMaxParts; ++i) {
-    EXPECT_EQ(Add(1, Bucket(static_cast<double>(i), 0)), Outcome::kTaken);
+  for (int64_t time = 1; time < 5; ++time) {
+    for (size_t i = 0; i < HistogramAssembly::kMaxBounds; ++i) {
+      EXPECT_EQ(Add(time, Bucket(static_cast<double>(i), 0)), Outcome::kTaken);
+    }
+    EXPECT_EQ(Add(time, Bucket(-1, 0)), Outcome::kTooMany);
+    for (const Point& part : {Bucket(kInfinity, 2), Sum(1), Count(2)}) {
+      EXPECT_EQ(Add(time, part), Outcome::kTaken);
+    }
   }
-  EXPECT_EQ(Add(1, Bucket(-1, 0)), Outcome::kTooMany);
-  EXPECT_EQ(Add(1, Sum(0)), Outcome::kTooMany);
+  // Add has checked that they are valid.
+  ASSERT_FALSE(taken_.empty());
+  EXPECT_EQ(std::get<ExplicitBuckets>(taken_[0].histogram.buckets).counts.size(),
+            kMaxHistogramBuckets);
 }
 
 // Requests overtake one another, and the process dies now and then: every scrape comes

@@ -154,6 +154,8 @@ void DeliveryService::Perform(Actions actions) {
 // What a collector is told when its stream is refused: the core's and the decoder's
 // words, with code, reason and metadata as error_reason.proto has them.
 absl::Status DeliveryService::WithReason(const absl::Status& why, const Peer& peer) const {
+  // What came before the core has its reason.
+  if (rpc::ReasonOf(why).has_value()) return why;
   const std::string message(why.message());
   switch (why.code()) {
     case absl::StatusCode::kFailedPrecondition:

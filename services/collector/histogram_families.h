@@ -33,7 +33,7 @@ class HistogramFamilies {
   }
 
  private:
-  static constexpr size_t kMaxNameBytes = 1024;
+  static constexpr size_t kMaxNameBytes = 256;
 
   static std::string Key(std::string_view tenant, std::string_view name) {
     std::string key;

@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "common/base/bytes.h"
+#include "common/base/check.h"
 #include "common/base/strings.h"
 #include "common/rpc/error.h"
 #include "services/collector/convert.h"
@@ -300,18 +301,24 @@ void OtlpReader::TakeLabels(const RawAttributes& attributes) {
 
 std::optional<SeriesHandle> OtlpReader::TakeSeries(const Metric& metric, Kind kind,
                                                    const RawAttributes& attributes) {
-  // All points of a metric are of one kind.
-  if (metric_number_ == 0) {
-    metric_key_ = scope_key_;
-    AppendFixed(static_cast<uint8_t>(kind), &metric_key_);
-    metric_key_ += metric.name();
-    metric_number_ = cache_.NumberOf(metric_key_);
-  }
-  key_.clear();
-  AppendFixed(metric_number_, &key_);
-  for (const std::string& attribute : attributes) AppendLengthPrefixed(attribute, &key_);
-  const bool cached = !scope_error_.has_value();
+  // What is too long is rejected, and not remembered.
+  size_t bytes = 0;
+  for (const std::string& attribute : attributes) bytes += attribute.size();
+  const bool cached = !scope_error_.has_value() &&
+                      static_cast<int64_t>(metric.name().size()) <= limits_.max_name_bytes &&
+                      static_cast<int64_t>(bytes) <= 2 * limits_.max_series_bytes;
   if (cached) {
+    // All points of a metric are of one kind.
+    if (metric_number_ == 0) {
+      metric_key_.clear();
+      AppendFixed(static_cast<uint8_t>(kind), &metric_key_);
+      AppendLengthPrefixed(metric.name(), &metric_key_);
+      metric_key_ += scope_key_;
+      metric_number_ = cache_.NumberOf(metric_key_);
+    }
+    key_.clear();
+    AppendFixed(metric_number_, &key_);
+    for (const std::string& attribute : attributes) AppendLengthPrefixed(attribute, &key_);
     if (const auto found = cache_.Find(key_); found.has_value()) {
       client_overflow_count_ += found->client_overflow ? 1 : 0;
       return found->series;
@@ -430,7 +437,7 @@ void OtlpReader::AddHistogram(const Metric& metric, Temporality temporality, con
     if (!builder_.ScalesExactly(*series, taken)) {
       // It may have been known without its labels.
       TakeLabels(point.attributes());
-      if (!InternSeries(metric.name(), Kind::kDistribution).has_value()) return;
+      WEIR_CHECK(InternSeries(metric.name(), Kind::kDistribution).has_value());
       series = series_table_.InternUnaliased(series_);
     }
     const bool added = builder_.AddPoint(*series, ToUnixNanos(point.time_unix_nano()), taken);

@@ -186,6 +186,31 @@ TEST_F(OtlpReaderTest, WhatIsKnownByItsBytesIsTakenAsWhatIsNew) {
   EXPECT_EQ(SeriesOf(batches_[0].samples[0]).labels.size(), 2u);
 }
 
+TEST_F(OtlpReaderTest, SeriesAreNotMistakenForOneAnother) {
+  // Run together without lengths, these say the same.
+  auto* point = AddMetric("y\x01m")->mutable_gauge()->add_data_points();
+  point->set_time_unix_nano(kTime);
+  Read();
+  const std::string odd = std::string("\x01x\x01y") + static_cast<char>(Kind::kCounter) + "m";
+  for (const std::string& name : {odd, odd.substr(1), std::string("m")}) {
+    scope_->clear_metrics();
+    auto* gauge = AddMetric(name)->mutable_gauge()->add_data_points();
+    gauge->set_time_unix_nano(kTime);
+    gauge->set_as_int(1);
+    Read();
+    EXPECT_EQ(SeriesOf(Only()).name, name);
+    EXPECT_EQ(SeriesOf(Only()).kind, Kind::kGauge);
+  }
+  scope_->clear_metrics();
+  AddSum("m", metrics::AGGREGATION_TEMPORALITY_CUMULATIVE)->set_as_int(5);
+  auto* attribute = resource_->mutable_resource()->add_attributes();
+  attribute->set_key("x");
+  attribute->mutable_value()->set_string_value("y");
+  Read();
+  EXPECT_EQ(SeriesOf(Only()).name, "m");
+  EXPECT_EQ(SeriesOf(Only()).kind, Kind::kCounter);
+}
+
 TEST_F(OtlpReaderTest, AttributesThatAreNoneSpoilTheRequest) {
   AddSum("good", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(5);
   AddSum("bad", metrics::AGGREGATION_TEMPORALITY_DELTA)->set_as_int(5);

@@ -51,7 +51,9 @@ void RemoteWriteIntake::TakeAs(std::string_view kind, std::string_view bytes,
       return answer.Fail(parsed);
     }
     const int64_t expanded_bytes = RemoteWriteReader::ExpandedBytes(*request);
-    if (expanded_bytes > kMaxExpandedBytes) {
+    // Both are held at once: what never fits is not to be sent again.
+    if (expanded_bytes > kMaxExpandedBytes ||
+        parsed_bytes + expanded_bytes > intake.parse_budget.bytes()) {
       return answer.Fail(rpc::MessageTooLarge(kMaxExpandedBytes));
     }
     const auto expanded_share = intake_.Admit(expanded_bytes);

@@ -55,7 +55,10 @@ int64_t ToStart(int64_t unix_ms) { return std::max<int64_t>(ToUnixNanos(unix_ms)
 
 // The bound that a label `le` writes: "0.5", "1e-3", "+Inf".
 std::optional<double> UpperBound(std::string_view text) {
-  if (text.starts_with('+')) text.remove_prefix(1);
+  if (text.starts_with('+')) {
+    text.remove_prefix(1);
+    if (text.starts_with('-')) return std::nullopt;
+  }
   double bound = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), bound);
   if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
@@ -231,8 +234,8 @@ bool RemoteWriteReader::IsHistogram(std::string_view family) const {
 
 void RemoteWriteReader::NoteBucketFamily() {
   const std::string_view family = BucketFamily();
-  if (error_.has_value() || family.empty()) return;
-  if (request_families_.insert(family).second) families_.Remember(kDefaultTenant, family);
+  if (error_.has_value() || family.empty() || !UpperBound(LabelValue(kUpperBound))) return;
+  request_families_.insert(family);
 }
 
 RemoteWriteReader::Meaning RemoteWriteReader::PartOf(std::string_view family,
@@ -293,6 +296,13 @@ std::optional<RemoteWriteReader::Meaning> RemoteWriteReader::MeaningOf(Type type
                                               Shown(text), "\", which is no upper bound")};
       return std::nullopt;
     }
+    if (std::count_if(labels_.begin(), labels_.end(), [](const LabelView& label) {
+          return label.first == kUpperBound;
+        }) > 1) {
+      error_ = {Reject::kLabelInvalid,
+                StrCat("a bucket of '", Shown(meaning.name), "' has the label le twice")};
+      return std::nullopt;
+    }
     meaning.part->upper_bound = *bound;
   }
   return meaning;
@@ -302,8 +312,9 @@ bool RemoteWriteReader::OfOtherReplica() {
   if (replica_.empty()) return false;
   const std::string_view cluster = LabelValue(kCluster);
   if (judged_ == LabelView(cluster, replica_)) return dropped_;
-  const auto verdict = election_.Hear(kDefaultTenant, cluster, replica_, now_);
+  const auto verdict = election_.Judge(kDefaultTenant, cluster, replica_, now_);
   judged_.emplace(cluster, replica_);
+  heard_ = false;
   dropped_ = verdict == ReplicaElection::Verdict::kNotElected;
   if (verdict == ReplicaElection::Verdict::kTakenOver) {
     taken_over_.push_back({.cluster = std::string(cluster), .replica = std::string(replica_)});
@@ -337,8 +348,10 @@ void RemoteWriteReader::ReadSeries(const TimeSeries& series, Type type, int64_t 
   counts_.samples += series.samples_size();
   counts_.histograms += series.histograms_size();
   counts_.exemplars += series.exemplars_size();
+  if (!error_.has_value()) CheckReplica();
   if (error_.has_value()) return RejectAll(series);
   if (OfOtherReplica()) return DropAll(series);
+  const int64_t taken_before = counts_.samples_taken + counts_.histograms_taken;
   std::optional<Meaning> meaning;
   std::optional<SeriesHandle> samples;
   if (series.samples_size() > 0) {
@@ -360,6 +373,24 @@ void RemoteWriteReader::ReadSeries(const TimeSeries& series, Type type, int64_t 
     const int64_t start = StartOf(histogram) != 0 ? StartOf(histogram) : start_ms;
     counts_.histograms_taken += AddHistogram(*histograms, histogram, start);
     batches_.CountSample(static_cast<size_t>(PointBytesOf(histogram)));
+  }
+  if (counts_.samples_taken + counts_.histograms_taken == taken_before) return;
+  if (meaning.has_value() && meaning->part.has_value() &&
+      meaning->part->role == HistogramPart::Role::kBucket) {
+    families_.Remember(kDefaultTenant, meaning->name);
+  }
+  if (!replica_.empty() && !std::exchange(heard_, true)) {
+    election_.Heard(kDefaultTenant, judged_->first, judged_->second, now_);
+  }
+}
+
+void RemoteWriteReader::CheckReplica() {
+  for (const std::string_view value : {LabelValue(kCluster), replica_}) {
+    if (static_cast<int64_t>(value.size()) > limits_.max_label_value_bytes) {
+      error_ = {Reject::kLabelInvalid,
+                StrCat("cluster or replica '", Shown(value), "...' of ", value.size(),
+                       " bytes; allowed are up to ", limits_.max_label_value_bytes)};
+    }
   }
 }
 
@@ -393,7 +424,8 @@ bool RemoteWriteReader::AddPart(const SeriesHandle& series, HistogramPart part, 
                                 int64_t time_ms, int64_t start_ms) {
   Point point = {.cumulative = true, .start_unix_nano = ToStart(start_ms)};
   if (std::isnan(value)) {
-    if (!Stale(value)) return true;
+    // A series that ended, or a sum of observations that were no numbers: either is not
+    // waited for.
     part.gone = true;
     point.value = int64_t{0};
   } else if (part.role == HistogramPart::Role::kSum || std::isinf(value)) {

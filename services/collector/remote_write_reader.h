@@ -123,6 +123,8 @@ class RemoteWriteReader {
   void ReadSeries(const TimeSeries& series, Type type, int64_t start_ms);
   template <typename TimeSeries>
   void RejectAll(const TimeSeries& series);
+  // Sets `error_` for a replica whose name could not be a label.
+  void CheckReplica();
   // Whether the labels name a replica that is not listened to.
   bool OfOtherReplica();
   template <typename TimeSeries>
@@ -152,6 +154,7 @@ class RemoteWriteReader {
   // The last verdict, and about whom: most requests are of one replica.
   std::optional<LabelView> judged_;
   bool dropped_ = false;
+  bool heard_ = false;  // and whether it is known that something of it was admitted
 
   // Of the series being read; reused.
   std::string_view name_;

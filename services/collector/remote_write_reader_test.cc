@@ -321,15 +321,30 @@ TEST_F(RemoteWriteReaderTest, BadSeriesAreRejectedAndTheirNeighboursKept) {
   EXPECT_EQ(counts_.samples_taken, 1);
 }
 
+TEST_F(RemoteWriteReaderTest, APartThatIsNoNumberIsNotWaitedFor) {
+  Add("h_bucket", kStale, {{"le", "1"}});
+  Add("h_sum", kNan);
+  const auto read = Read(v1_);
+  ASSERT_EQ(read.size(), 2u);
+  for (const auto& taken : read) EXPECT_TRUE(taken.point.part->gone);
+}
+
+TEST_F(RemoteWriteReaderTest, ABoundThatIsWrittenTwiceOrWronglyIsRejected) {
+  Add("h_bucket", 1, {{"le", "+-1"}});
+  Add("h_bucket", 1, {{"le", "1"}, {"le", "2"}});
+  Add("h_bucket", 1, {{"le", "3"}});
+  EXPECT_EQ(Read(v1_).size(), 1u);
+  EXPECT_THAT(Reasons(), ElementsAre(Pair(Reject::kLabelInvalid, 2)));
+}
+
 TEST_F(RemoteWriteReaderTest, WhatIsNoNumberIsTakenAndAddsNothing) {
   Add("gauge", kStale);
   Add("summary", kNan, {{"quantile", "0.5"}});
   Add("requests_total", kStale);
-  Add("h_bucket", kNan, {{"le", "1"}});
   AddHistogram("native")->set_sum(kStale);
   EXPECT_THAT(Read(v1_), IsEmpty());
   EXPECT_THAT(Reasons(), IsEmpty());
-  EXPECT_EQ(counts_.samples_taken, 4);
+  EXPECT_EQ(counts_.samples_taken, 3);
   EXPECT_EQ(counts_.histograms_taken, 1);
 }
 

@@ -4,11 +4,23 @@
 
 namespace weir::collector {
 
-ReplicaElection::Verdict ReplicaElection::Hear(std::string_view tenant, std::string_view cluster,
-                                               std::string_view replica, absl::Time now) {
+std::string ReplicaElection::KeyOf(std::string_view tenant, std::string_view cluster) {
   std::string key;
   AppendLengthPrefixed(tenant, &key);
-  key.append(cluster);
+  return key.append(cluster);
+}
+
+void ReplicaElection::Heard(std::string_view tenant, std::string_view cluster,
+                            std::string_view replica, absl::Time now) {
+  const std::string key = KeyOf(tenant, cluster);
+  MutexLock lock(&mu_);
+  const auto found = by_key_.find(key);
+  if (found != by_key_.end() && found->second->elected == replica) found->second->heard = now;
+}
+
+ReplicaElection::Verdict ReplicaElection::Judge(std::string_view tenant, std::string_view cluster,
+                                                std::string_view replica, absl::Time now) {
+  std::string key = KeyOf(tenant, cluster);
   MutexLock lock(&mu_);
   const auto found = by_key_.find(key);
   if (found == by_key_.end()) {
@@ -24,14 +36,11 @@ ReplicaElection::Verdict ReplicaElection::Hear(std::string_view tenant, std::str
   clusters_.splice(clusters_.begin(), clusters_, found->second);
   // A clock that was set back must not make the silence longer than it is.
   if (known.heard > now) known.heard = now;
-  Verdict verdict = Verdict::kElected;
-  if (known.elected != replica) {
-    if (now - known.heard < options_.failover_after) return Verdict::kNotElected;
-    known.elected = std::string(replica);
-    verdict = Verdict::kTakenOver;
-  }
+  if (known.elected == replica) return Verdict::kElected;
+  if (now - known.heard < options_.failover_after) return Verdict::kNotElected;
+  known.elected = std::string(replica);
   known.heard = now;
-  return verdict;
+  return Verdict::kTakenOver;
 }
 
 size_t ReplicaElection::cluster_count() const {

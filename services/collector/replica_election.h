@@ -38,10 +38,15 @@ class ReplicaElection {
 
   explicit ReplicaElection(Options options) : options_(options) {}
 
-  // A replica was heard at `now`: whether it is the elected one, kTakenOver when it has
+  // Whether a replica that sends at `now` is the elected one, kTakenOver when it has
   // become so because another was silent.
-  Verdict Hear(std::string_view tenant, std::string_view cluster, std::string_view replica,
-               absl::Time now);
+  Verdict Judge(std::string_view tenant, std::string_view cluster, std::string_view replica,
+                absl::Time now);
+
+  // Something of it was admitted at `now`: the elected one is not silent. One whose
+  // samples are all rejected is, and does not keep another from being heard.
+  void Heard(std::string_view tenant, std::string_view cluster, std::string_view replica,
+             absl::Time now);
 
   size_t cluster_count() const;
 
@@ -51,6 +56,7 @@ class ReplicaElection {
     std::string elected;
     absl::Time heard;  // the elected one
   };
+  static std::string KeyOf(std::string_view tenant, std::string_view cluster);
 
   const Options options_;
 

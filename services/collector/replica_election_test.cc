@@ -9,8 +9,12 @@ using Verdict = ReplicaElection::Verdict;
 
 class ReplicaElectionTest : public ::testing::Test {
  protected:
+  // One that sends, and of which something is admitted.
   Verdict Hear(std::string_view cluster, std::string_view replica, int second) {
-    return election_.Hear("tenant", cluster, replica, absl::FromUnixSeconds(1000 + second));
+    const absl::Time now = absl::FromUnixSeconds(1000 + second);
+    const Verdict verdict = election_.Judge("tenant", cluster, replica, now);
+    if (verdict != Verdict::kNotElected) election_.Heard("tenant", cluster, replica, now);
+    return verdict;
   }
   ReplicaElection election_{{.failover_after = absl::Seconds(30), .max_cluster_count = 3}};
 };
@@ -31,6 +35,19 @@ TEST_F(ReplicaElectionTest, AnotherTakesOverAfterSilenceAndKeepsIt) {
   EXPECT_EQ(Hear("eu", "a", 61), Verdict::kTakenOver);
 }
 
+TEST_F(ReplicaElectionTest, OneWhoseSamplesAreAllRejectedIsSilent) {
+  EXPECT_EQ(Hear("eu", "a", 0), Verdict::kElected);
+  for (int second = 1; second < 30; ++second) {
+    EXPECT_EQ(election_.Judge("tenant", "eu", "a", absl::FromUnixSeconds(1000 + second)),
+              Verdict::kElected);
+    EXPECT_EQ(Hear("eu", "b", second), Verdict::kNotElected);
+  }
+  EXPECT_EQ(Hear("eu", "b", 30), Verdict::kTakenOver);
+  // What the other one still had under way does not bring it back.
+  election_.Heard("tenant", "eu", "a", absl::FromUnixSeconds(1031));
+  EXPECT_EQ(Hear("eu", "a", 31), Verdict::kNotElected);
+}
+
 TEST_F(ReplicaElectionTest, ASilenceOfAllChangesNothingForTheElectedOne) {
   EXPECT_EQ(Hear("eu", "a", 0), Verdict::kElected);
   EXPECT_EQ(Hear("eu", "a", 5000), Verdict::kElected);
@@ -41,7 +58,7 @@ TEST_F(ReplicaElectionTest, ClustersAndTenantsElectForThemselves) {
   EXPECT_EQ(Hear("us", "b", 0), Verdict::kElected);
   EXPECT_EQ(Hear("", "c", 0), Verdict::kElected);
   const absl::Time now = absl::FromUnixSeconds(1000);
-  EXPECT_EQ(election_.Hear("other", "eu", "b", now), Verdict::kElected);
+  EXPECT_EQ(election_.Judge("other", "eu", "b", now), Verdict::kElected);
   EXPECT_EQ(Hear("us", "a", 1), Verdict::kNotElected);
 }
 

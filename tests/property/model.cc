@@ -68,25 +68,28 @@ int64_t UpTo(const ExplicitBuckets& buckets, double bound) {
   return count;
 }
 
-// `to` less `from`, by the bounds of both; without any, by none.
+// `to` less `from`, by the bounds of both; without any, by none. A count up to a bound
+// that falls began anew; of what contradicts itself the wider count is right.
 std::optional<ExplicitBuckets> Less(const ExplicitBuckets& from, const ExplicitBuckets& to) {
   ExplicitBuckets less;
-  int64_t below = 0;
+  std::vector<int64_t> rises;
   for (const double bound : to.bounds) {
     if (std::find(from.bounds.begin(), from.bounds.end(), bound) == from.bounds.end()) continue;
-    const int64_t up_to = UpTo(to, bound) - UpTo(from, bound);
     less.bounds.push_back(bound);
-    less.counts.push_back(up_to - below);
-    below = up_to;
+    rises.push_back(UpTo(to, bound) - UpTo(from, bound));
   }
   const bool counted = from.counts.size() == 1 && to.counts.size() == 1;
   if (less.bounds.empty() && !counted) return less;
   const auto all = [](const ExplicitBuckets& buckets) {
     return std::accumulate(buckets.counts.begin(), buckets.counts.end(), int64_t{0});
   };
-  less.counts.push_back(all(to) - all(from) - below);
-  for (const int64_t count : less.counts) {
-    if (count < 0) return std::nullopt;
+  rises.push_back(all(to) - all(from));
+  if (*std::min_element(rises.begin(), rises.end()) < 0) return std::nullopt;
+  int64_t below = 0;
+  for (auto rise = rises.begin(); rise != rises.end(); ++rise) {
+    const int64_t up_to = *std::min_element(rise, rises.end());
+    less.counts.push_back(up_to - below);
+    below = up_to;
   }
   return less;
 }
