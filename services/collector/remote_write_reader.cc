@@ -296,9 +296,8 @@ std::optional<RemoteWriteReader::Meaning> RemoteWriteReader::MeaningOf(Type type
                                               Shown(text), "\", which is no upper bound")};
       return std::nullopt;
     }
-    if (std::count_if(labels_.begin(), labels_.end(), [](const LabelView& label) {
-          return label.first == kUpperBound;
-        }) > 1) {
+    if (std::count_if(labels_.begin(), labels_.end(),
+                      [](const LabelView& label) { return label.first == kUpperBound; }) > 1) {
       error_ = {Reject::kLabelInvalid,
                 StrCat("a bucket of '", Shown(meaning.name), "' has the label le twice")};
       return std::nullopt;
