@@ -2,7 +2,10 @@
 rejection of the point alone, whatever is good beside it is kept, the collector's
 memory stays bounded, and a neighbour is served all the while."""
 
+import concurrent.futures
 import http.client
+import multiprocessing
+import os
 import pathlib
 import random
 import time
@@ -173,8 +176,20 @@ def _http_fails() -> list:
     ]
 
 
-def _post_status(deployment, path: str, headers: dict, body: bytes) -> int:
-    connection = http.client.HTTPConnection(deployment.http_address, timeout=120)
+def _refusal(address: str, method: str, body: bytes):
+    """The code's name and the words with which a call is refused."""
+    with grpc.insecure_channel(
+        address, options=[("grpc.max_send_message_length", -1)]
+    ) as channel:
+        try:
+            channel.unary_unary(method, None, None)(body, timeout=120)
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+    return "OK", ""
+
+
+def _post_status(address: str, path: str, headers: dict, body: bytes) -> int:
+    connection = http.client.HTTPConnection(address, timeout=120)
     try:
         connection.request("POST", path, body=body, headers=headers)
         return connection.getresponse().status
@@ -219,20 +234,26 @@ def test_a_bad_request_is_refused_costs_little_and_disturbs_nobody(weir):
     alone = neighbour.stop()
 
     neighbour = Neighbour(weir.ingest_address, "corpus.neighbour")
-    for case, (method, body, codes) in 3 * list(cases.items()):
-        with pytest.raises(grpc.RpcError) as error:
-            _call(weir, method, body)
-        assert error.value.code() in codes, (case, error.value)
-        assert error.value.details(), case
-        peak = _peak_resident_bytes(weir.collector.pid)
-        print(f"{case}: {error.value.code().name}, peak {peak >> 20} MiB")
-        assert peak < MOST_RESIDENT_BYTES, case
-    for path, headers, body, statuses in 3 * http_cases:
-        status = _post_status(weir, path, headers, body)
-        assert status in statuses | {503}, (path, body[:8], status)
-        peak = _peak_resident_bytes(weir.collector.pid)
-        print(f"{path} {len(body) >> 20} MiB: {status}, peak {peak >> 20} MiB")
-        assert peak < MOST_RESIDENT_BYTES
+    # Hostile clients are elsewhere: what they compute is not to slow the neighbour down.
+    with concurrent.futures.ProcessPoolExecutor(
+        1, multiprocessing.get_context("spawn"), initializer=os.nice, initargs=(19,)
+    ) as elsewhere:
+        for case, (method, body, codes) in 3 * list(cases.items()):
+            code, details = elsewhere.submit(
+                _refusal, weir.ingest_address, method, body
+            ).result()
+            assert code in {allowed.name for allowed in codes} and details, (case, code, details)
+            peak = _peak_resident_bytes(weir.collector.pid)
+            print(f"{case}: {code}, peak {peak >> 20} MiB")
+            assert peak < MOST_RESIDENT_BYTES, case
+        for path, headers, body, statuses in 3 * http_cases:
+            status = elsewhere.submit(
+                _post_status, weir.http_address, path, headers, body
+            ).result()
+            assert status in statuses | {503}, (path, body[:8], status)
+            peak = _peak_resident_bytes(weir.collector.pid)
+            print(f"{path} {len(body) >> 20} MiB: {status}, peak {peak >> 20} MiB")
+            assert peak < MOST_RESIDENT_BYTES
     beside = neighbour.stop()
     print(f"neighbour's p99: {1e3 * p99(alone):.1f} ms alone, {1e3 * p99(beside):.1f} ms beside")
     weir.wait_complete()
