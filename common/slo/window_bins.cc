@@ -1,12 +1,15 @@
 #include "common/slo/window_bins.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/strings.h"
+#include "common/model/indicator.h"
 #include "common/slo/duration_text.h"
 
 namespace weir {
@@ -17,21 +20,21 @@ constexpr int64_t kHour = 60 * kMinute;
 constexpr int64_t kDay = 24 * kHour;
 
 TierTable MakeTiers() {
-  absl::StatusOr<TierTable> table = TierTable::Create({
-      {.window = "10s", .window_seconds = kHour, .bin_seconds = 10, .retention_seconds = 2 * kHour},
-      {.window = "1m",
-       .window_seconds = kDay,
-       .bin_seconds = kMinute,
-       .retention_seconds = 2 * kDay},
-      {.window = "15m",
-       .window_seconds = 39 * kDay,
-       .bin_seconds = 15 * kMinute,
-       .retention_seconds = 40 * kDay},
-      {.window = "1h",
-       .window_seconds = 99 * kDay,
-       .bin_seconds = kHour,
-       .retention_seconds = 100 * kDay},
-  });
+  // Widths and retentions are the store's; how far back each is asked for is decided here.
+  struct Window {
+    const char* name;
+    int64_t seconds;
+  };
+  constexpr std::array<Window, kIndicatorTierCount> kWindows = {
+      {{"10s", kHour}, {"1m", kDay}, {"15m", 39 * kDay}, {"1h", 99 * kDay}}};
+  std::vector<Tier> tiers;
+  for (size_t i = 0; i < kWindows.size(); ++i) {
+    tiers.push_back({.window = kWindows[i].name,
+                     .window_seconds = kWindows[i].seconds,
+                     .bin_seconds = kIndicatorTiers[i].bin_seconds,
+                     .retention_seconds = kIndicatorTiers[i].kept_seconds});
+  }
+  absl::StatusOr<TierTable> table = TierTable::Create(std::move(tiers));
   WEIR_CHECK_OK(table.status());
   return *std::move(table);
 }

@@ -260,6 +260,10 @@ absl::Status WithDetails(const absl::Status& status) {
 
 void AppendPart(std::string_view part, std::string* out) { StrAppend(out, part.size(), ":", part); }
 
+absl::Status NotOfThisRequest() {
+  return rpc::InvalidField("page_token", "is not of a page of the same request");
+}
+
 std::string ChecksumOf(const SeriesQuery& query) {
   std::string fields;
   AppendPart(query.tenant, &fields);
@@ -286,7 +290,7 @@ absl::StatusOr<SeriesId> AfterOf(const SeriesQuery& query, const std::string& to
     absl::StatusOr<SeriesId> after = SeriesId::FromHex(token.substr(0, kIdDigits));
     if (after.ok()) return after;
   }
-  return rpc::InvalidField("page_token", "is not of a page of the same request");
+  return NotOfThisRequest();
 }
 
 // Of a window, the labels of the last series take the place of the id. They are in
@@ -327,7 +331,7 @@ absl::Status SetPage(const v1::QueryWindowRequest& request, WindowQuery* query) 
       return absl::OkStatus();
     }
   }
-  return rpc::InvalidField("page_token", "is not of a page of the same request");
+  return NotOfThisRequest();
 }
 
 absl::StatusOr<SeriesQuery> QueryOf(const v1::ListSeriesRequest& request,

@@ -27,7 +27,7 @@ struct Cell {
 
 absl::StatusOr<int64_t> WholeCount(double count) {
   // Beyond 2^53 doubles do not count by ones.
-  if (count >= 0 && count < 9007199254740992.0 && count == std::floor(count)) {
+  if (count >= 0 && count < static_cast<double>(kMaxPartCount) && count == std::floor(count)) {
     return static_cast<int64_t>(count);
   }
   return Invalid(StrCat("a count of ", count, "; allowed are whole ones below 2^53"));

@@ -119,6 +119,12 @@ void AddLabels(const Attributes& attributes, std::vector<Label>* labels) {
   }
 }
 
+size_t BytesOf(const google::protobuf::RepeatedPtrField<std::string>& texts) {
+  size_t bytes = 0;
+  for (const std::string& text : texts) bytes += text.size();
+  return bytes;
+}
+
 // Times beyond 2262 do not fit and are far in the future.
 int64_t ToUnixNanos(uint64_t time) {
   constexpr auto kLargest = static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
@@ -189,12 +195,10 @@ void OtlpReader::TakeScope(const ResourceMetrics& resource, const ScopeMetrics& 
   // Found out once, not for each point again.
   scope_key_.clear();
   AppendLengthPrefixed(kDefaultTenant, &scope_key_);
+  int64_t bytes = 0;
   for (const Label& label : scope_labels_) {
     AppendLengthPrefixed(label.name, &scope_key_);
     AppendLengthPrefixed(label.value, &scope_key_);
-  }
-  int64_t bytes = 0;
-  for (const Label& label : scope_labels_) {
     bytes += static_cast<int64_t>(label.name.size() + label.value.size());
   }
   if (bytes > limits_.max_series_bytes) {
@@ -271,8 +275,7 @@ void OtlpReader::TakeLabels(const RawAttributes& attributes) {
   labels_.clear();
   client_overflow_ = false;
   if (labels_error_.has_value()) return;
-  size_t bytes = 0;
-  for (const std::string& attribute : attributes) bytes += attribute.size();
+  const size_t bytes = BytesOf(attributes);
   if (attributes.size() > kMaxLabelsRead || bytes > kMaxAttributeBytes) {
     labels_error_ = {
         Reject::kTooManyLabels,
@@ -302,11 +305,9 @@ void OtlpReader::TakeLabels(const RawAttributes& attributes) {
 std::optional<SeriesHandle> OtlpReader::TakeSeries(const Metric& metric, Kind kind,
                                                    const RawAttributes& attributes) {
   // What is too long is rejected, and not remembered.
-  size_t bytes = 0;
-  for (const std::string& attribute : attributes) bytes += attribute.size();
   const bool cached = !scope_error_.has_value() &&
                       static_cast<int64_t>(metric.name().size()) <= limits_.max_name_bytes &&
-                      static_cast<int64_t>(bytes) <= 2 * limits_.max_series_bytes;
+                      static_cast<int64_t>(BytesOf(attributes)) <= 2 * limits_.max_series_bytes;
   if (cached) {
     // All points of a metric are of one kind.
     if (metric_number_ == 0) {

@@ -322,9 +322,7 @@ bool RemoteWriteReader::OfOtherReplica() {
 }
 
 template <typename TimeSeries>
-void RemoteWriteReader::RejectAll(const TimeSeries& series) {
-  const int count = series.samples_size() + series.histograms_size();
-  if (count > 0) builder_.Reject(error_->reason, error_->message, count);
+void RemoteWriteReader::PassOver(const TimeSeries& series) {
   for (int i = 0; i < series.samples_size(); ++i) batches_.CountSample(kPointBytes);
   for (const auto& histogram : series.histograms()) {
     batches_.CountSample(static_cast<size_t>(PointBytesOf(histogram)));
@@ -332,14 +330,18 @@ void RemoteWriteReader::RejectAll(const TimeSeries& series) {
 }
 
 template <typename TimeSeries>
+void RemoteWriteReader::RejectAll(const TimeSeries& series) {
+  const int count = series.samples_size() + series.histograms_size();
+  if (count > 0) builder_.Reject(error_->reason, error_->message, count);
+  PassOver(series);
+}
+
+template <typename TimeSeries>
 void RemoteWriteReader::DropAll(const TimeSeries& series) {
   counts_.samples_taken += series.samples_size();
   counts_.histograms_taken += series.histograms_size();
   counts_.dropped += series.samples_size() + series.histograms_size();
-  for (int i = 0; i < series.samples_size(); ++i) batches_.CountSample(kPointBytes);
-  for (const auto& histogram : series.histograms()) {
-    batches_.CountSample(static_cast<size_t>(PointBytesOf(histogram)));
-  }
+  PassOver(series);
 }
 
 template <typename TimeSeries>

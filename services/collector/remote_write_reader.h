@@ -121,6 +121,9 @@ class RemoteWriteReader {
 
   template <typename TimeSeries>
   void ReadSeries(const TimeSeries& series, Type type, int64_t start_ms);
+  // Counts the series' samples where batches are cut, though none is added.
+  template <typename TimeSeries>
+  void PassOver(const TimeSeries& series);
   template <typename TimeSeries>
   void RejectAll(const TimeSeries& series);
   // Sets `error_` for a replica whose name could not be a label.
